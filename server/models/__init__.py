@@ -1,0 +1,17 @@
+"""Adapters: one file for each kind of model, importing its libraries only when one loads.
+
+The registry below names them as text, so that looking one up imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "onnx": "sharedmodel.server.models.onnx:OnnxModel",
+        "cnocr": "sharedmodel.server.models.cnocr:CnOcrModel",
+    }
+)
+"""What `kind = "..."` in a configuration file stands for: module:class."""
