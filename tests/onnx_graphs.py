@@ -30,9 +30,7 @@ def build(
 ) -> bytes:
     stored = [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()]
     graph = helper.make_graph(list(nodes), "tiny", list(inputs), list(outputs), stored)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="sharedmodel tests"
-    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="sharedmodel tests")
     model.ir_version = _IR
     helper.set_model_props(model, metadata or {})
     if checked:
@@ -40,9 +38,7 @@ def build(
     return bytes(model.SerializeToString())
 
 
-def identity(
-    dims: Dims = ("n",), kind: int = _FLOAT, metadata: dict[str, str] | None = None
-) -> bytes:
+def identity(dims: Dims = ("n",), kind: int = _FLOAT, metadata: dict[str, str] | None = None) -> bytes:
     """y = x, of any element type."""
     return build(
         [helper.make_node("Identity", ["x"], ["y"])],
@@ -79,9 +75,7 @@ def mlp(width: int = 1024, layers: int = 8, features: int = 64) -> bytes:
             nodes.append(helper.make_node("Relu", [last], [f"r{at}"]))
             last = f"r{at}"
     nodes.append(helper.make_node("Identity", [last], ["y"]))
-    return build(
-        nodes, [_info("x", ("batch", features))], [_info("y", ("batch", features))], weights
-    )
+    return build(nodes, [_info("x", ("batch", features))], [_info("y", ("batch", features))], weights)
 
 
 def several_outputs() -> bytes:

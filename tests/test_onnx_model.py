@@ -128,9 +128,7 @@ def test_only_the_requested_outputs_come_and_in_the_order_asked(blocks: list[Any
 
 
 @pytest.mark.parametrize("make", [graphs.unnamed_shape, graphs.wrongly_named])
-def test_a_shape_nobody_stated_is_learnt_from_the_first_run(
-    make: Callable[[], bytes], blocks: list[Any]
-) -> None:
+def test_a_shape_nobody_stated_is_learnt_from_the_first_run(make: Callable[[], bytes], blocks: list[Any]) -> None:
     model = OnnxModel(make(), threads=1)
     x = floats(3, 2) if make is graphs.unnamed_shape else floats(3)
     first = model.run(None, {"x": x})[0]

@@ -95,9 +95,7 @@ class BoundSession:
         # Asked for twice, an output would be bound once.
         return found if not names or len(set(names)) == len(found) else None
 
-    def _run_in_place(
-        self, arrays: list[Array], wanted: Wanted, options: Any, key: Key
-    ) -> list[Any]:
+    def _run_in_place(self, arrays: list[Array], wanted: Wanted, options: Any, key: Key) -> list[Any]:
         native = self._session._sess
         binding = self._binding(native)
         # The binding holds addresses only: `arrays` and `results` must outlive it, and do.
@@ -128,9 +126,7 @@ class BoundSession:
                 results[place] = values[place].numpy()
                 self._shapes.learn(key, at, results[place].shape)
 
-    def _run_plainly(
-        self, arrays: list[Array], wanted: Wanted, options: Any, key: Key
-    ) -> list[Any]:
+    def _run_plainly(self, arrays: list[Array], wanted: Wanted, options: Any, key: Key) -> list[Any]:
         """The last word after a failure in place: its result, or its error, is the answer."""
         predicted = list(self._shapes.predict(key))
         feed = {name: array for (name, _), array in zip(self._inputs, arrays, strict=True)}

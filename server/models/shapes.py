@@ -27,9 +27,7 @@ _Rule = tuple[int | tuple[int, int], ...]
 class ShapeBook:
     """Predicts each output's shape from the shapes of all inputs, in the model's order."""
 
-    def __init__(
-        self, inputs: Sequence[Declared], outputs: Sequence[Declared], remembered: int = 256
-    ) -> None:
+    def __init__(self, inputs: Sequence[Declared], outputs: Sequence[Declared], remembered: int = 256) -> None:
         self._rules = [_rule(inputs, declared) for declared in outputs]
         self._ranks = [len(declared) for declared in inputs]
         self._known: dict[Key, list[Shape | None]] = {}
@@ -76,8 +74,7 @@ class ShapeBook:
                 del self._known[oldest]
                 self._learnt.difference_update([(oldest, at) for at in range(len(self._rules))])
             known = self._known[key] = [
-                None if at in self._changing else self._apply(rule, key)
-                for at, rule in enumerate(self._rules)
+                None if at in self._changing else self._apply(rule, key) for at, rule in enumerate(self._rules)
             ]
         return known
 
