@@ -173,12 +173,13 @@ def _decoded(img: Any) -> Any:
             " a path is opened by the caller, who sends what is in the file"
         )
     from PIL import Image as Pillow
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
+    data = np.ascontiguousarray(img).data if isinstance(img, np.ndarray) else img
     try:
-        opened = Pillow.open(BytesIO(img))
-    except Pillow.UnidentifiedImageError:
-        raise Pillow.UnidentifiedImageError("these bytes are no image that Pillow can read") from None
+        opened = Pillow.open(BytesIO(data))
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError("these bytes are no image that Pillow can read") from None
     upright = ImageOps.exif_transpose(opened)
     return np.array(upright.convert("RGB"))
 
