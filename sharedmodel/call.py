@@ -1,0 +1,169 @@
+"""One call at the host: what is asked, by whom, and whether anybody still waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from . import reply
+from .errors import Cancelled, DeadlineExceeded
+from .tensor import Array
+
+if TYPE_CHECKING:
+    from .objects import Served
+    from .peer import Peer
+
+WINDOW: Final = 16  # items of a stream that may be on their way
+
+
+class InputRef(weakref.ref[Array]):
+    """A view of the caller's block; tells when the model lets go of it, once somebody wants to know."""
+
+    __slots__ = ("armed", "serial", "sink", "ticket")
+
+    def __init__(self, array: Array, _: Any, serial: int, ticket: int, sink: deque[int]) -> None:
+        super().__init__(array, _let_go)
+        self.serial = serial
+        self.ticket = ticket
+        self.sink = sink
+        self.armed = False
+
+    def __new__(cls, array: Array, *_: Any) -> InputRef:
+        return super().__new__(cls, array, _let_go)
+
+
+def _let_go(ref: Any) -> None:
+    if ref.armed:
+        ref.sink.append(ref.ticket)
+
+
+class Call:
+    """A call from its frame to its answer."""
+
+    __slots__ = (
+        "args", "callbacks", "cancelled", "credit", "deadline", "ident", "inputs", "kwargs",
+        "method", "peer", "problem", "rid",
+    )  # fmt: skip
+
+    def __init__(self, peer: Peer, message: list[Any], inputs: list[InputRef], problem: Exception | None) -> None:
+        """Raises ValueError or TypeError for a malformed CALL frame."""
+        _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _ = message
+        if type(self.rid) is not int or type(self.method) is not str:
+            raise TypeError("request number and method")
+        if type(self.args) is not list or type(self.kwargs) is not dict:
+            raise TypeError("arguments")
+        self.peer = peer
+        self.inputs = inputs
+        self.problem = problem
+        self.deadline = None if timeout is None else time.monotonic() + float(timeout)
+        self.cancelled = False
+        self.callbacks: list[Callable[[], None]] | None = None
+        self.credit: threading.Semaphore | None = None
+
+    # -- running -------------------------------------------------------------------------------------
+
+    def run(self, served: Served) -> None:
+        """Call the method and answer. Never raises: what the method raises is the answer."""
+        reply.current.call = self
+        value: Any = None
+        try:
+            self.check()
+            value = self._invoke(served)
+            if isinstance(value, types.GeneratorType):
+                stream, value = value, None
+                self.credit = threading.Semaphore(WINDOW)
+                self.peer.background(lambda: self._pump(stream))
+                return
+            self.peer.answer(self, value)
+        except BaseException as exc:
+            self.fail(exc)
+        finally:
+            reply.current.call = None
+
+    def _invoke(self, served: Served) -> Any:
+        method = served.method(self.method)
+        args, kwargs = self.args, self.kwargs
+        self.args, self.kwargs = [], {}
+        value = method(*args, **kwargs)
+        typeid = served.method_to_typeid.get(self.method) if served.method_to_typeid else None
+        return self.peer.as_proxy(typeid, value) if typeid is not None else value
+
+    def check(self) -> None:
+        """Raise if nobody waits for this call any more, or it could not be taken in."""
+        if self.problem is not None:
+            raise TypeError(str(self.problem))
+        if self.cancelled:
+            raise Cancelled("the call was cancelled before it ran")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineExceeded("the call's deadline passed before it ran")
+
+    def fail(self, exc: BaseException) -> None:
+        """Answer with an exception; nothing of it stays here."""
+        self.args, self.kwargs = [], {}
+        self.peer.fail(self, exc)
+        exc.__traceback__ = None  # its frames hold views of the caller's memory
+
+    def _pump(self, stream: types.GeneratorType[Any, Any, Any]) -> None:
+        """Send a generator's items as fast as the caller takes them."""
+        reply.current.call = self
+        try:
+            self.peer.begin_stream(self)
+            with contextlib.closing(stream):
+                for item in stream:
+                    if not self._may_send():
+                        raise Cancelled("the stream was closed by its reader")
+                    self.peer.item(self, item)
+                    del item
+            del stream
+            self.peer.answer(self, None)
+        except BaseException as exc:
+            self.fail(exc)
+        finally:
+            reply.current.call = None
+
+    def _may_send(self) -> bool:
+        assert self.credit is not None
+        self.credit.acquire()
+        return not self.cancelled
+
+    # -- what the method may ask (see `reply`) ---------------------------------------------------------
+
+    def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
+        return self.peer.empty(shape, dtype, order)
+
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        with self.peer.lock:
+            if not self.cancelled:
+                self.callbacks = [*(self.callbacks or ()), callback]
+                return
+        callback()
+
+    def remove_callback(self, callback: Callable[[], None]) -> None:
+        with self.peer.lock:
+            self.callbacks = [other for other in self.callbacks or () if other is not callback]
+
+    # -- its end ---------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The caller gave up, or is dead. Idempotent."""
+        with self.peer.lock:
+            self.cancelled = True
+            callbacks, self.callbacks = self.callbacks or [], None
+        if self.credit is not None:
+            self.credit.release()
+        for callback in callbacks:
+            callback()
+
+    def held(self) -> list[list[int]]:
+        """The inputs that something in the host still refers to: ``[block, ticket]`` each."""
+        for ref in self.inputs:
+            ref.armed = True
+        return [[ref.serial, ref.ticket] for ref in self.inputs if ref() is not None]
+
+

@@ -1,0 +1,287 @@
+"""The client's end of a session, without its socket: calls become frames, frames become results.
+
+    begin() ── frames ──► (a driver sends)          `Session` blocks, `AsyncSession` awaits:
+    feed()  ◄─ bytes, fds ── (a driver reads)        both drive this one class
+
+A call's arrays lie in blocks of `requests` until its reply has come; results lie in `replies`, the
+host's blocks, and go back with the next frame that leaves. Who calls `feed` has the reading for
+itself; `begin` may be called by any number of threads at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from . import failure, wire
+from .codec import Decoder, Encoder, ProxyBytes, explain, outermost
+from .errors import CannotCross, HostLost, ProtocolError
+from .link import close_all
+from .memory import VIEW_FROM, Mapped, Owner, Roots, drain, make_private
+from .segment import Segment
+from .tensor import Array, Layout, TensorRef
+
+REQUEST_QUOTA: Final = 1 << 62  # the host decides how much a session may have
+WINDOW: Final = 16  # items of a stream on their way before the host waits for credit
+
+Loader = Callable[[list[Any]], Any]
+
+
+class Pending:
+    """A call on its way. ``finish`` is called once, with its value or its exception."""
+
+    __slots__ = ("done", "error", "method", "refs", "rid", "stream", "value")
+
+    def __init__(self, method: str = "") -> None:
+        self.rid = 0
+        self.method = method
+        self.done = False
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.refs: list[TensorRef] = []
+        self.stream: deque[Any] | None = None
+
+    def finish(self, value: Any, error: Exception | None) -> None:
+        self.value = value
+        self.error = error
+        self.done = True
+
+    def advance(self) -> None:
+        """A stream has begun, or one more of its items is here."""
+
+
+class Channel:
+    """State of one session at the client."""
+
+    def __init__(
+        self, grow: Callable[[int], tuple[int, Segment] | None], proxy: ProxyBytes, load: Loader
+    ) -> None:
+        self.requests = Owner(grow, REQUEST_QUOTA)
+        self.replies = Mapped()
+        self.pending: dict[int, Pending] = {}
+        self.drops: deque[Any] = deque()
+        self.lost: Exception | None = None
+        self._numbers = itertools.count(1)
+        self._released: deque[int] = deque()
+        self._views = Roots()
+        self._framer = wire.Framer()
+        self._parts = wire.Parts()
+        self._decoder = Decoder(self, writable=True, proxy=load)
+        self._proxy = proxy
+        self._encoders: list[Encoder] = []
+        self._fds: deque[int] = deque()
+        self._arrived: dict[int, Segment] = {}
+        self._kept: dict[int, int] = {}
+        self._held: dict[int, list[list[int]]] = {}
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def begin(
+        self, pending: Pending, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> bytes:
+        """The bytes of a call; ``pending`` is registered. Raises CannotCross with the culprit's path."""
+        rid = pending.rid = next(self._numbers)
+        encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy)
+        released = self._take_released()
+        listed = [outermost(arg) for arg in args]
+        named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
+        try:
+            payload = encoder.pack([wire.CALL, rid, ident, pending.method, listed, named, timeout, released])
+            data = wire.framed(payload) if len(payload) <= wire.SPILL_FROM else self._long(rid, payload, encoder)
+        except BaseException as exc:
+            self._released.extend(released or ())
+            self._unpin(encoder.refs)
+            if isinstance(exc, CannotCross):
+                raise explain(_places(args, kwargs), self._proxy) from None
+            raise
+        pending.refs = encoder.refs
+        self._encoders.append(encoder)
+        self.pending[rid] = pending
+        return self._dropped() + data if self.drops else data
+
+    def chores(self) -> bytes:
+        """What is to be told to the host without a call: results given back, references dropped."""
+        released = self._take_released()
+        data = wire.frame([wire.RELEASE, released]) if released else b""
+        return data + self._dropped() if self.drops else data
+
+    def _dropped(self) -> bytes:
+        return wire.frame([wire.DROP, drain(self.drops)])
+
+    def _take_released(self) -> list[int] | None:
+        if self._views.dead:
+            self._released.extend(root.ref.block for root in self._views.bury())
+        return drain(self._released) if self._released else None
+
+    def _long(self, rid: int, payload: bytes, encoder: Encoder) -> bytes:
+        placed = self.requests.place(len(payload))
+        if placed is None:
+            if len(payload) <= wire.MAX_FRAME:
+                return wire.framed(payload)
+            return b"".join(wire.parts(rid, payload))
+        ref, buffer, _ = placed
+        buffer[: len(payload)] = payload
+        encoder.refs.append(ref)
+        return wire.frame([wire.SPILL, rid, ref.pack()])
+
+    # -- arrays, as the encoder and the decoder see them ---------------------------------------------
+
+    def find(self, array: Array) -> TensorRef | None:
+        return self.requests.find(array) or self._views.find(array)
+
+    def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
+        return self.requests.place(nbytes)
+
+    def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
+        found = self.replies.view(ref, layout)
+        if copy_out or ref.nbytes <= VIEW_FROM:
+            own: Array = np.empty(layout.shape, layout.dtype, layout.order)  # type: ignore[call-overload]
+            own[...] = found
+            self._released.append(ref.block)
+            return own
+        self._views.add(found, ref)
+        return found
+
+    def take(self, ref: TensorRef) -> bytes:
+        taken = self.replies.bytes(ref)
+        self._released.append(ref.block)
+        return taken
+
+    # -- in ------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, fds: list[int]) -> None:
+        """Take in what has come. Raises ProtocolError when the host breaks the rules."""
+        self._fds.extend(fds)
+        for payload in self._framer.feed(data):
+            self._message(payload)
+
+    def _message(self, payload: Any) -> None:
+        message = self._decoder.unpack(payload)
+        handle = _HANDLERS.get(message[0])
+        if handle is None:
+            raise ProtocolError(f"a frame of unknown kind {message[0]} from the host")
+        try:
+            handle(self, message)
+        except (ValueError, TypeError, IndexError) as exc:
+            raise ProtocolError(f"a malformed frame of kind {message[0]} from the host") from exc
+
+    def _reply(self, message: list[Any]) -> None:
+        problem = self._decoder.problem
+        self._finish(message[1], message[2], CannotCross(str(problem)) if problem else None)
+
+    def _failure(self, message: list[Any]) -> None:
+        self._finish(message[1], None, failure.from_wire(message[2:]))
+
+    def _finish(self, rid: int, value: Any, error: Exception | None) -> None:
+        pending = self.pending.pop(rid, None)
+        if pending is not None:
+            self._settle(pending)
+            pending.finish(value, error)
+
+    def _settle(self, pending: Pending) -> None:
+        if self._held:
+            for serial, ticket in self._held.pop(pending.rid, ()):
+                # One pin of the block stays until the host lets go.
+                self._kept[ticket] = serial
+                pending.refs = _without(pending.refs, serial)
+        if pending.refs:
+            self._unpin(pending.refs)
+
+    def _unpin(self, refs: list[TensorRef]) -> None:
+        for ref in refs:
+            if self.requests.owns(ref.segment):
+                self.requests.unpin(ref.block)
+
+    def _begin_stream(self, message: list[Any]) -> None:
+        if (pending := self.pending.get(message[1])) is not None:
+            pending.stream = deque()
+            pending.advance()
+
+    def _item(self, message: list[Any]) -> None:
+        pending = self.pending.get(message[1])
+        if pending is not None and pending.stream is not None:
+            pending.stream.append(message[2])
+            pending.advance()
+
+    def _segment(self, message: list[Any]) -> None:
+        _, number, size, kind, of_requests = message
+        if not self._fds:
+            raise ProtocolError("a segment was announced without its descriptor")
+        segment = Segment(self._fds.popleft(), size, kind)
+        if of_requests:
+            self._arrived[number] = segment
+        else:
+            self.replies.add(number, segment)
+
+    def arrived(self, number: int) -> Segment:
+        """The segment of `requests` that the host has sent under this number."""
+        return self._arrived.pop(number)
+
+    def _hold(self, message: list[Any]) -> None:
+        self._held[message[1]] = message[2]
+
+    def _let_go(self, message: list[Any]) -> None:
+        for ticket in message[1]:
+            if (serial := self._kept.pop(ticket, None)) is not None:
+                self.requests.unpin(serial)
+
+    def _part(self, message: list[Any]) -> None:
+        if (payload := self._parts.add(message)) is not None:
+            self._message(payload)
+
+    def _spilled(self, message: list[Any]) -> None:
+        ref = TensorRef.unpack(message[2], 0)
+        self._message(self.take(ref))
+
+    def _nothing(self, message: list[Any]) -> None:
+        pass
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def lose(self, error: Exception) -> list[Pending]:
+        """The session is over: every call ends with the error. They are returned."""
+        if self.lost is None:
+            self.lost = error
+        ended = []
+        while self.pending:
+            _, pending = self.pending.popitem()
+            pending.finish(None, HostLost(*error.args))
+            ended.append(pending)
+        close_all(list(self._fds))
+        self._fds.clear()
+        return ended
+
+    def cut_off(self) -> None:
+        """Before a fork, with `requests.lock` held: what lives now becomes private to each process."""
+        self.requests.cut_off()
+        for root in self._views.living():
+            make_private(self.replies.segments[root.ref.segment], root.ref)
+        self._views.clear()
+
+
+def _without(refs: list[TensorRef], serial: int) -> list[TensorRef]:
+    index = next((i for i, ref in enumerate(refs) if ref.block == serial), None)
+    return refs if index is None else refs[:index] + refs[index + 1 :]
+
+
+def _places(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    places = [(f"argument {index}", value) for index, value in enumerate(args)]
+    return places + [(f"argument {key!r}", value) for key, value in kwargs.items()]
+
+
+_HANDLERS: Final[dict[int, Callable[[Channel, list[Any]], None]]] = {
+    wire.REPLY: Channel._reply,
+    wire.FAILURE: Channel._failure,
+    wire.STREAM: Channel._begin_stream,
+    wire.ITEM: Channel._item,
+    wire.SEGMENT: Channel._segment,
+    wire.HELD: Channel._hold,
+    wire.RELEASE: Channel._let_go,
+    wire.PART: Channel._part,
+    wire.SPILL: Channel._spilled,
+    wire.PONG: Channel._nothing,
+}

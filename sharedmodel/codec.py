@@ -1,0 +1,381 @@
+"""Values to msgpack and back, arrays and proxies included. What can't cross is named by its path.
+
+Owns the extension types; knows no sockets, and shared memory only through two small seams: where an
+array may be put (`Placer`) and where one is found (`Finder`).
+
+    msgpack itself: None bool int(64 bit) float str bytes list dict
+    ext  1 int of any size    2 complex      3 tuple       4 set        5 frozenset
+         6 bytearray          7 memoryview   8 datetime …  9 numpy scalar
+        10 array in the frame     header | bytes
+        11 array in shared memory header | ref           12 the same, to be copied out at once
+        13 bytes in shared memory kind   | ref           14 proxy
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol
+
+import msgpack
+import numpy as np
+
+from . import wire
+from .errors import CannotCross, ProtocolError
+from .memory import NeedRoom
+from .tensor import Array, Layout, TensorRef, Unsupported, header_of, read_header
+
+INLINE_MAX: Final = 2048
+LARGE_BYTES: Final = 64 << 10
+
+BIGINT, COMPLEX, TUPLE, SET, FROZENSET, BYTEARRAY, MEMORYVIEW, MOMENT, SCALAR = range(1, 10)
+ARRAY, TENSOR, TENSOR_COPY, BYTES, PROXY = range(10, 15)
+
+MAY_CROSS: Final = (
+    "None, bool, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, "
+    "datetime, date, time, timedelta, numpy scalars and arrays of fixed-size dtypes, and proxies, "
+    f"nested at most {wire.MAX_DEPTH} deep"
+)
+
+
+ProxyBytes = Callable[[Any], "bytes | None"]
+_CONTAINERS: Final = (list, tuple, set, frozenset, dict)
+
+
+class Placer(Protocol):
+    """Where an encoder puts arrays that should not ride in the frame."""
+
+    def find(self, array: Array) -> TensorRef | None:
+        """Where the array lies if it lies in a shared block already."""
+
+    def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
+        """A block to copy into, and whether the reader must copy it out; None if there is none."""
+
+
+class Finder(Protocol):
+    """Where a decoder finds what a reference means."""
+
+    def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
+        """The array itself. Raises ProtocolError for a reference outside the session's segments."""
+
+    def take(self, ref: TensorRef) -> bytes:
+        """A private copy of the bytes."""
+
+
+class _Large:
+    """Marks bytes that are long enough to travel as arrays do."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
+
+
+class Encoder:
+    """Packs messages. One thread at a time; `refs` names the blocks of the last message."""
+
+    def __init__(self, placer: Placer | None, proxy: ProxyBytes | None = None) -> None:
+        self.placer = placer
+        self.refs: list[TensorRef] = []
+        self._proxy = proxy
+        self._depth = 0
+        self._errors: str | None = None
+        self._packers = [_packer(self._default, 16 << 10)]
+
+    def pack(self, message: list[Any]) -> bytes:
+        """One payload. Raises CannotCross, without a path: `explain` finds it."""
+        self.refs = []
+        try:
+            packed: bytes = self._packers[0].pack(message)
+        except UnicodeEncodeError:
+            # Lone surrogates (undecodable file names) cross too, by a slower way.
+            self._restart("surrogatepass")
+            return self.pack(message)
+        except BaseException as exc:
+            self._restart(None)
+            if isinstance(exc, CannotCross | NeedRoom | MemoryError) or not isinstance(exc, Exception):
+                raise
+            raise CannotCross(str(exc)) from exc
+        return packed
+
+    def _restart(self, errors: str | None) -> None:
+        # A packer that raised in mid-message still holds its beginning.
+        self._depth = 0
+        self._errors = errors
+        self._packers = [_packer(self._default, 16 << 10, errors)]
+
+    def _default(self, value: Any) -> msgpack.ExtType:
+        encode = _ENCODERS.get(type(value))
+        if encode is not None:
+            return encode(self, value)
+        if isinstance(value, np.generic):
+            return msgpack.ExtType(SCALAR, header_of(value.dtype, (), "C") + value.tobytes())
+        packed = self._proxy(value) if self._proxy is not None else None
+        if packed is None:
+            raise CannotCross(f"{_name(value)} does not cross")
+        return msgpack.ExtType(PROXY, packed)
+
+    def nested(self, items: Any) -> bytes:
+        """Pack inside an extension, for which a second packer is needed."""
+        self._depth += 1
+        if self._depth > wire.MAX_DEPTH:
+            raise CannotCross(f"nested deeper than {wire.MAX_DEPTH}")
+        if self._depth == len(self._packers):
+            self._packers.append(_packer(self._default, 1 << 10, self._errors))
+        packed: bytes = self._packers[self._depth].pack(items)
+        self._depth -= 1
+        return packed
+
+    def array(self, value: Array) -> msgpack.ExtType:
+        nbytes = value.nbytes
+        flags = value.flags
+        order = "C" if flags.c_contiguous or not flags.f_contiguous else "F"
+        header = header_of(value.dtype, value.shape, order)
+        placer = self.placer
+        if placer is not None and nbytes:
+            if flags.forc and (ref := placer.find(value)) is not None:
+                return self._refer(TENSOR, header, ref)
+            if nbytes > INLINE_MAX and (placed := placer.place(nbytes)) is not None:
+                ref, buffer, copy_out = placed
+                target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)  # type: ignore[call-overload]
+                target[...] = value
+                return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
+        return msgpack.ExtType(ARRAY, header + value.tobytes(order))  # type: ignore[arg-type]
+
+    def large(self, value: _Large) -> msgpack.ExtType | bytes | bytearray:
+        kind = b"a" if type(value.data) is bytearray else b"b"
+        placed = self.placer.place(len(value.data)) if self.placer is not None else None
+        if placed is None:
+            return msgpack.ExtType(BYTEARRAY, bytes(value.data)) if kind == b"a" else value.data
+        ref, buffer, _ = placed
+        buffer[: len(value.data)] = value.data
+        return self._refer(BYTES, kind, ref)
+
+    def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
+        self.refs.append(ref)
+        return msgpack.ExtType(code, head + ref.pack())
+
+
+def outermost(value: Any) -> Any:
+    """Mark long bytes, so that they go through shared memory. Cheap for everything else."""
+    if type(value) in (bytes, bytearray) and len(value) > LARGE_BYTES:
+        return _Large(value)
+    return value
+
+
+class Decoder:
+    """Unpacks payloads. `problem` is set when a value is sound but can't be held here."""
+
+    def __init__(
+        self, finder: Finder, *, writable: bool, proxy: Callable[[list[Any]], Any] | None = None
+    ) -> None:
+        self._finder = finder
+        self._writable = writable
+        self._proxy = proxy
+        self._depth = 0
+        self.problem: Exception | None = None
+
+    def unpack(self, payload: Any) -> list[Any]:
+        """One message. Raises ProtocolError for anything that breaks the rules."""
+        self._depth = 0
+        self.problem = None
+        return wire.read(payload, self._ext)
+
+    def _ext(self, code: int, data: bytes) -> Any:
+        decode = _DECODERS.get(code)
+        if decode is None:
+            raise ProtocolError(f"an extension of unknown kind {code}")
+        try:
+            return decode(self, data)
+        except Unsupported as exc:
+            self.problem = exc
+            return None
+        except ProtocolError:
+            raise
+        except Exception as exc:
+            raise ProtocolError(f"a malformed extension of kind {code}: {exc}") from exc
+
+    def nested(self, data: Any) -> Any:
+        self._depth += 1
+        if self._depth > wire.MAX_DEPTH:
+            raise ProtocolError(f"nested deeper than {wire.MAX_DEPTH}")
+        value = msgpack.unpackb(
+            data, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
+        )
+        self._depth -= 1
+        return value
+
+    def sequence(self, data: bytes) -> list[Any]:
+        value = self.nested(data)
+        if type(value) is not list:
+            raise ProtocolError("a container that is not one")
+        return value
+
+    def array(self, data: bytes) -> Array:
+        layout, start = read_header(data)
+        if len(data) - start != layout.nbytes:
+            raise ProtocolError(f"{len(data) - start} bytes for an array of {layout.nbytes}")
+        buffer: Any = data
+        if self._writable:
+            buffer, start = bytearray(memoryview(data)[start:]), 0
+        if not layout.nbytes:
+            return np.empty(layout.shape, layout.dtype, layout.order)  # type: ignore[call-overload,no-any-return]
+        return np.ndarray(layout.shape, layout.dtype, buffer, start, None, layout.order)  # type: ignore[call-overload,no-any-return]
+
+    def scalar(self, data: bytes) -> Any:
+        layout, start = read_header(data)
+        if layout.shape or len(data) - start != layout.nbytes:
+            raise ProtocolError("a malformed scalar")
+        return np.ndarray((), layout.dtype, bytes(data), start)[()]
+
+    def tensor(self, data: bytes, copy_out: bool) -> Array:
+        layout, start = read_header(data)
+        ref = TensorRef.unpack(data, start)
+        if ref.nbytes != layout.nbytes:
+            raise ProtocolError(f"a reference to {ref.nbytes} bytes for an array of {layout.nbytes}")
+        return self._finder.view(ref, layout, copy_out)
+
+    def large(self, data: bytes) -> bytes | bytearray:
+        taken = self._finder.take(TensorRef.unpack(data, 1))
+        return bytearray(taken) if data[:1] == b"a" else taken
+
+    def proxy(self, data: bytes) -> Any:
+        if self._proxy is None:
+            raise ProtocolError("a proxy where none is expected")
+        return self._proxy(self.sequence(data))
+
+
+def _packer(default: Callable[[Any], Any], size: int, errors: str | None = None) -> msgpack.Packer:
+    return msgpack.Packer(
+        default=default, strict_types=True, autoreset=True, buf_size=size, unicode_errors=errors
+    )
+
+
+def _name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _bigint(_: Encoder, value: int) -> msgpack.ExtType:
+    return msgpack.ExtType(BIGINT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+
+
+def _complex(_: Encoder, value: complex) -> msgpack.ExtType:
+    return msgpack.ExtType(COMPLEX, np.complex128(value).tobytes())
+
+
+def _memoryview(encoder: Encoder, value: memoryview) -> msgpack.ExtType:
+    return msgpack.ExtType(MEMORYVIEW, encoder.nested([value.format, value.shape and list(value.shape), value.tobytes()]))
+
+
+def _read_memoryview(decoder: Decoder, data: bytes) -> memoryview:
+    form, shape, raw = decoder.sequence(data)
+    view = memoryview(raw)
+    return view if form == "B" and len(shape) == 1 else view.cast(form, shape)
+
+
+def _moment(encoder: Encoder, value: Any) -> msgpack.ExtType:
+    if isinstance(value, dt.timedelta):
+        return msgpack.ExtType(MOMENT, encoder.nested(["d", value.days, value.seconds, value.microseconds]))
+    zone = getattr(value, "tzinfo", None)
+    key = getattr(zone, "key", None)
+    if zone is not None and key is None and type(zone) is not dt.timezone:
+        raise CannotCross(f"{_name(value)} with a tzinfo of type {_name(zone)}: only fixed offsets and ZoneInfo cross")
+    kind = {dt.datetime: "m", dt.date: "y", dt.time: "t"}[type(value)]
+    text = value.replace(tzinfo=None).isoformat() if key else value.isoformat()
+    return msgpack.ExtType(MOMENT, encoder.nested([kind, text, getattr(value, "fold", 0), key]))
+
+
+def _read_moment(decoder: Decoder, data: bytes) -> Any:
+    kind, *rest = decoder.sequence(data)
+    if kind == "d":
+        return dt.timedelta(*rest)
+    text, fold, key = rest
+    if kind == "y":
+        return dt.date.fromisoformat(text)
+    value: Any = (dt.datetime if kind == "m" else dt.time).fromisoformat(text)
+    if key is not None:
+        from zoneinfo import ZoneInfo
+
+        value = value.replace(tzinfo=ZoneInfo(key))
+    return value.replace(fold=fold)
+
+
+def _contained(code: int) -> Callable[[Encoder, Any], msgpack.ExtType]:
+    return lambda encoder, value: msgpack.ExtType(code, encoder.nested(list(value)))
+
+
+_ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
+    np.ndarray: Encoder.array,
+    np.memmap: lambda encoder, value: encoder.array(np.asarray(value)),
+    tuple: _contained(TUPLE),
+    set: _contained(SET),
+    frozenset: _contained(FROZENSET),
+    int: _bigint,
+    complex: _complex,
+    bytearray: lambda _, value: msgpack.ExtType(BYTEARRAY, bytes(value)),
+    memoryview: _memoryview,
+    dt.datetime: _moment,
+    dt.date: _moment,
+    dt.time: _moment,
+    dt.timedelta: _moment,
+    _Large: Encoder.large,
+}
+
+_DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
+    BIGINT: lambda _, data: int.from_bytes(data, "little", signed=True),
+    COMPLEX: lambda _, data: complex(np.frombuffer(data, np.complex128, 1)[0]),
+    TUPLE: lambda decoder, data: tuple(decoder.sequence(data)),
+    SET: lambda decoder, data: set(decoder.sequence(data)),
+    FROZENSET: lambda decoder, data: frozenset(decoder.sequence(data)),
+    BYTEARRAY: lambda _, data: bytearray(data),
+    MEMORYVIEW: _read_memoryview,
+    MOMENT: _read_moment,
+    SCALAR: Decoder.scalar,
+    ARRAY: Decoder.array,
+    TENSOR: lambda decoder, data: decoder.tensor(data, False),
+    TENSOR_COPY: lambda decoder, data: decoder.tensor(data, True),
+    BYTES: Decoder.large,
+    PROXY: Decoder.proxy,
+}
+
+
+def explain(args: Iterable[tuple[str, Any]], proxy: ProxyBytes | None = None) -> CannotCross:
+    """The error for values that did not cross: the path to the first culprit, and what may cross.
+
+    ``args`` are pairs of a place ("argument 'x'") and the value there.
+    """
+    for place, value in args:
+        if (found := _culprit(value, place, 0, proxy)) is not None:
+            return CannotCross(f"{found}. What may cross: {MAY_CROSS}")
+    return CannotCross(f"the values do not cross together. What may cross: {MAY_CROSS}")
+
+
+def _culprit(value: Any, path: str, depth: int, proxy: ProxyBytes | None) -> str | None:
+    if depth > wire.MAX_DEPTH:
+        return f"{path:.200}…: nested deeper than {wire.MAX_DEPTH}"
+    for item, where in _inside(value, path):
+        if (found := _culprit(item, where, depth + 1, proxy)) is not None:
+            return found
+    return None if type(value) in _CONTAINERS else _alone(value, path, proxy)
+
+
+def _inside(value: Any, path: str) -> Iterator[tuple[Any, str]]:
+    kind = type(value)
+    if kind in (list, tuple):
+        yield from ((item, f"{path}[{index}]") for index, item in enumerate(value))
+    elif kind in (set, frozenset):
+        yield from ((item, f"{path}{{{item!r:.40}}}") for item in value)
+    elif kind is dict:
+        yield from ((key, f"{path}, key {key!r:.40}") for key in value)
+        yield from ((item, f"{path}[{key!r:.40}]") for key, item in value.items())
+
+
+def _alone(value: Any, path: str, proxy: ProxyBytes | None) -> str | None:
+    try:
+        Encoder(None, proxy).pack([value])
+    except CannotCross as exc:
+        fields = getattr(getattr(value, "dtype", None), "fields", None) or {}
+        field = next((f".{name}" for name, entry in fields.items() if entry[0].hasobject), "")
+        return f"{path}{field}: {exc}"
+    return None

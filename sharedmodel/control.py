@@ -1,0 +1,102 @@
+"""What may be asked of the host itself: object number 0 of every session."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from . import reply
+from .errors import BadArgument
+from .process import resident
+
+if TYPE_CHECKING:
+    from .peer import Peer
+    from .service import Service
+
+CONTROL: Final = 0
+
+
+class Control:
+    """The methods. Each serves the session that calls it."""
+
+    EXPOSED: Final = (
+        "create", "describe", "debug_info", "incref", "grow", "models", "number_of_objects", "ping", "shutdown",
+        "status",
+    )  # fmt: skip
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def create(self, typeid: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """Build an object; its number and what is exposed."""
+        served = self._service.objects.create(typeid, tuple(args), kwargs)
+        _peer().ref(served.ident)
+        return served.ident, tuple(sorted(served.exposed))
+
+    def incref(self, ident: Any) -> None:
+        """One reference of this session more. Raises KeyError for an object that is gone."""
+        served = self._service.objects.incref(ident)
+        _peer().ref(served.ident)
+
+    def describe(self, ident: Any) -> dict[str, Any]:
+        """What is exposed of an object, and what else its clients should know."""
+        served = self._service.objects.get(ident)
+        return {
+            "typeid": served.typeid,
+            "exposed": tuple(sorted(served.exposed)),
+            "idempotent": tuple(sorted(served.idempotent)),
+            "permanent": served.permanent,
+            **served.info,
+        }
+
+    def grow(self, nbytes: int) -> int | None:
+        """A further segment for this session's arguments; None when it may have no more."""
+        if type(nbytes) is not int or nbytes <= 0:
+            raise BadArgument(f"a segment of {nbytes!r} bytes")
+        return _peer().add_requests(nbytes)
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """The named objects."""
+        return {served.ident: self.describe(served.ident) for served in self._service.objects.named()}
+
+    def number_of_objects(self) -> int:
+        return len(self._service.objects.counted())
+
+    def debug_info(self) -> str:
+        lines = [f"  {s.ident}:       refcount={s.count}\n    {s.obj!s:.75}" for s in self._service.objects.counted()]
+        return "\n".join(sorted(lines))
+
+    def ping(self) -> None:
+        """Nothing, there and back."""
+
+    def shutdown(self) -> None:
+        """End the host, once this call is answered."""
+        self._service.workers.submit(self._service.stop)
+
+    def status(self) -> dict[str, Any]:
+        """The host in numbers; memory in bytes."""
+        peers = [peer for peer in list(self._service.peers.values()) if peer.greeted]
+        return {
+            "pid": os.getpid(),
+            "address": self._service.address,
+            "memory": resident(),
+            "models": self.models(),
+            "sessions": [
+                {
+                    "pid": peer.who.pid,
+                    "uid": peer.who.uid,
+                    "calls": len(peer.calls),
+                    "objects": sum(peer.refs.values()),
+                    "requests": peer.request_bytes,
+                    "replies": peer.replies.capacity,
+                }
+                for peer in peers
+            ],
+            **self._service.info,
+        }
+
+
+def _peer() -> Peer:
+    call: Any = reply.current.call
+    peer: Peer = call.peer
+    return peer

@@ -1,0 +1,156 @@
+"""Every way a call can fail, as one tree with stable wire codes.
+
+Told apart by whose fault it is::
+
+    SharedModelError
+    ├── CannotCross        caller: a value that the wire does not carry      (TypeError)
+    ├── BadArgument        caller: a name, method or option that is not there (ValueError)
+    ├── NotPermitted       caller: not allowed in, or not exposed            (PermissionError)
+    ├── Overloaded         host: full; says when to try again
+    ├── DeadlineExceeded   nobody: the caller's own time ran out             (TimeoutError)
+    ├── Cancelled          caller: gave the call up
+    ├── Stuck              model: ran past its max_run
+    ├── LoadFailed         model: could not be loaded; says why
+    ├── RemoteError        model: its own exception, of a type unknown here
+    ├── ProtocolError      peer: broke the wire's rules
+    └── HostLost           host: gone, in mid-call or before it              (ConnectionError, EOFError)
+        └── HostUnavailable    nobody listens at the address
+
+A model's own exception is not in this tree when its type is a builtin or already loaded in the
+caller: then it is raised as that type, with the remote traceback as its ``__cause__``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadArgument",
+    "Cancelled",
+    "CannotCross",
+    "DeadlineExceeded",
+    "HostLost",
+    "HostUnavailable",
+    "LoadFailed",
+    "NotPermitted",
+    "Overloaded",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "SharedModelError",
+    "Stuck",
+    "by_code",
+]
+
+
+class SharedModelError(Exception):
+    """Root of the tree. ``code`` is the stable name that crosses the wire."""
+
+    code = "error"
+
+
+class CannotCross(SharedModelError, TypeError):
+    """A value of a type that does not cross; the message names the path to it."""
+
+    code = "cannot-cross"
+
+
+class BadArgument(SharedModelError, ValueError):
+    """A model, method or option that does not exist; the message says what does."""
+
+    code = "bad-argument"
+
+
+class NotPermitted(SharedModelError, PermissionError):
+    """The caller may not do this: not let in, or the attribute is not exposed."""
+
+    code = "not-permitted"
+
+
+class Overloaded(SharedModelError):
+    """The host refused the call because it is full. ``retry_after`` is in seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(SharedModelError, TimeoutError):
+    """The caller's deadline passed before the result came."""
+
+    code = "deadline"
+
+
+class Cancelled(SharedModelError):
+    """The call was given up by its caller."""
+
+    code = "cancelled"
+
+
+class Stuck(SharedModelError):
+    """The model ran past its own ``max_run`` and was ended."""
+
+    code = "stuck"
+
+
+class LoadFailed(SharedModelError):
+    """The model could not be loaded; the message says why."""
+
+    code = "load-failed"
+
+
+class RemoteError(SharedModelError):
+    """The model's own exception, of a type that this process has not loaded.
+
+    ``type_name`` is its qualified name in the host.
+    """
+
+    code = "model"
+
+    def __init__(self, message: str, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class ProtocolError(SharedModelError):
+    """The peer broke the rules of the wire; its session is ended."""
+
+    code = "protocol"
+
+
+class HostLost(SharedModelError, ConnectionError, EOFError):
+    """The host went away; a call in flight may or may not have run."""
+
+    code = "host-lost"
+
+
+class HostUnavailable(HostLost):
+    """Nobody listens at the address."""
+
+    code = "host-unavailable"
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception in the host, as its text; shown as ``__cause__``."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def _tree(root: type[SharedModelError]) -> dict[str, type[SharedModelError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+_BY_CODE = _tree(SharedModelError)
+
+
+def by_code(code: str) -> type[SharedModelError]:
+    """The class of a wire code; the root for a code from a newer peer."""
+    return _BY_CODE.get(code, SharedModelError)

@@ -1,0 +1,87 @@
+"""Exceptions as data: what crosses instead of an exception object.
+
+    [code, module, type name, message, args, traceback text]
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import traceback
+from typing import Any, Final
+
+from .errors import ProtocolError, RemoteError, RemoteTraceback, SharedModelError, by_code
+
+_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+_TEXT_MAX: Final = 64 << 10
+
+
+def to_wire(exc: BaseException) -> list[Any]:
+    """An exception as six plain values, its traceback as text."""
+    kind = type(exc)
+    code = exc.code if isinstance(exc, SharedModelError) else RemoteError.code
+    plain = len(exc.args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in exc.args)
+    args: list[Any] = list(exc.args) if plain else [_message(exc)]
+    if "retry_after" in vars(exc):
+        args = [_message(exc), vars(exc)["retry_after"]]
+    text = "".join(traceback.format_exception(exc))[-_TEXT_MAX:]
+    # Lone surrogates in a message must not keep the error from crossing.
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return [code, kind.__module__, kind.__qualname__, _message(exc), args, safe]
+
+
+def from_wire(parts: list[Any]) -> Exception:
+    """The exception to raise here, with the remote traceback as its cause. Raises ProtocolError."""
+    if len(parts) != 6 or type(parts[4]) is not list or not all(type(p) is str for p in (*parts[:4], parts[5])):
+        raise ProtocolError("a malformed FAILURE frame")
+    code, module, name, message, args, text = parts
+    if code == RemoteError.code and name != RemoteError.__name__:
+        exc = _own_type(module, name, args) or RemoteError(f"{name}: {message}", f"{module}.{name}")
+    else:
+        exc = _rebuild(by_code(code), args) or SharedModelError(message)
+    exc.__cause__ = RemoteTraceback(text)
+    return exc
+
+
+def _own_type(module: str, name: str, args: list[Any]) -> Exception | None:
+    """The model's own exception, if its class is a builtin or loaded here. Nothing is imported."""
+    found: Any = builtins if module == "builtins" else sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type) or not issubclass(found, Exception):
+        return None
+    return _rebuild(found, args)
+
+
+def _rebuild(kind: type[Exception], args: list[Any]) -> Exception | None:
+    try:
+        return kind(*args)
+    except Exception:  # a class with a signature of its own: keep its type and its args
+        try:
+            exc = kind.__new__(kind)
+            exc.args = tuple(args)
+        except Exception:
+            return None
+        return exc
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except Exception:
+        text = f"<{type(exc).__name__} that can't be printed>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _fits(arg: Any) -> bool:
+    if type(arg) is str:
+        return len(arg) <= _TEXT_MAX and _encodes(arg)
+    return not (type(arg) is bytes and len(arg) > _TEXT_MAX) and not (type(arg) is int and abs(arg) >> 63)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

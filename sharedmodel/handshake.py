@@ -1,0 +1,125 @@
+"""How a session begins: versions are agreed on and, where a key is set, both sides prove they have it.
+
+    client → HELLO     lowest, highest version, {pid, shared_memory}, nonce
+    host   → CHALLENGE nonce                      only where the host has a key
+    client → PROOF     HMAC-SHA256(key, "client" + both nonces)
+    host   → WELCOME   version, {…}, HMAC-SHA256(key, "host" + both nonces) or b""
+    host   → FAILURE   0, …                       when it refuses
+
+The proof goes both ways, so neither side can replay the other's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from typing import Any, Final
+
+from . import failure, link, wire
+from .errors import DeadlineExceeded, HostLost, ProtocolError
+
+NONCE: Final = 32
+HELLO_TIMEOUT: Final = 10.0
+
+
+def digest(key: bytes, role: bytes, ours: bytes, theirs: bytes) -> bytes:
+    """The proof of one side. ``ours`` is the client's nonce, ``theirs`` the host's."""
+    import hmac  # OpenSSL with it: 4 MB that a session without a key does not pay
+
+    return hmac.digest(key, role + ours + theirs, "sha256")
+
+
+def matches(proof: object, expected: bytes) -> bool:
+    import hmac
+
+    return isinstance(proof, bytes) and hmac.compare_digest(proof, expected)
+
+
+def hello(shared_memory: bool, nonce: bytes) -> bytes:
+    who = {"pid": os.getpid(), "shared_memory": shared_memory}
+    return wire.frame([wire.HELLO, wire.VERSION, wire.VERSION, who, nonce])
+
+
+class Greeting:
+    """The client's part, without a socket: frames in, frames out, until `welcome` is set."""
+
+    def __init__(self, authkey: bytes | None, shared_memory: bool) -> None:
+        self._key = authkey
+        self._nonce = os.urandom(NONCE)
+        self._theirs = b""
+        self._framer = wire.Framer()
+        self.first = hello(shared_memory, self._nonce)
+        self.welcome: dict[str, Any] | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """What to send next. Raises what the host refused with, or AuthenticationError."""
+        answer = b""
+        for payload in self._framer.feed(data):
+            answer += self._message(wire.read(payload, _no_extension))
+        return answer
+
+    def _message(self, message: list[Any]) -> bytes:
+        if message[0] == wire.FAILURE:
+            raise failure.from_wire(message[2:])
+        if message[0] == wire.CHALLENGE and len(message) == 2:
+            return self._prove(message[1])
+        if message[0] == wire.WELCOME and len(message) == 4:
+            self._check(message[3])
+            self.welcome = message[2]
+            return b""
+        raise ProtocolError(f"a frame of kind {message[0]} in the handshake")
+
+    def _prove(self, theirs: bytes) -> bytes:
+        if self._key is None:
+            raise _authentication_error("the host asks for a key (authkey) and none was given")
+        self._theirs = theirs
+        return wire.frame([wire.PROOF, digest(self._key, b"client", self._nonce, theirs)])
+
+    def _check(self, proof: bytes) -> None:
+        if self._key is None or not self._theirs:
+            return  # a host without a key lets its own uid in by SO_PEERCRED alone
+        if not matches(proof, digest(self._key, b"host", self._nonce, self._theirs)):
+            raise _authentication_error("digest sent by the host was wrong")
+
+
+def greet(
+    sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeout: float | None
+) -> dict[str, Any]:
+    """Do the client's part on a blocking socket; what the host says of itself.
+
+    A host that is starting up leaves its callers in the backlog, so without a timeout this waits as
+    long as the listening socket lives. Raises HostLost when it goes, DeadlineExceeded when time is up.
+    """
+    greeting = Greeting(authkey, shared_memory)
+    end = None if timeout is None else time.monotonic() + timeout
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    try:
+        sock.sendall(greeting.first)
+        while greeting.welcome is None:
+            left = None if end is None else max(0, int((end - time.monotonic()) * 1000))
+            if not poller.poll(left):
+                raise DeadlineExceeded(f"the host did not answer within {timeout} s")
+            data, fds = link.receive(sock, 64 << 10)
+            link.close_all(fds)
+            if not data:
+                raise HostLost("the host closed the connection during the handshake")
+            if answer := greeting.feed(data):
+                sock.sendall(answer)
+    except OSError as exc:
+        if isinstance(exc, HostLost | DeadlineExceeded | PermissionError):
+            raise
+        raise HostLost(f"the host went away during the handshake: {exc.strerror}") from exc
+    return greeting.welcome
+
+
+def _authentication_error(text: str) -> Exception:
+    from multiprocessing import AuthenticationError
+
+    return AuthenticationError(text)
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ProtocolError("an extension in the handshake")

@@ -1,0 +1,172 @@
+"""The sockets: listening, connecting, who the peer is, and descriptors sent along. Nothing above opens one.
+
+AF_UNIX stream sockets with a path only. The directory is 0700 and the socket 0600 before anybody can
+connect (0710 and 0660 where a group is let in); `peer_of` says who is on the other end.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+import time
+from typing import Any, Final, NamedTuple
+
+from .errors import BadArgument, HostUnavailable, NotPermitted
+
+MAX_PATH: Final = 107  # sun_path without its NUL, unix(7)
+BACKLOG: Final = 1024
+MAX_FDS: Final = 4
+_ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * 4)
+_SO_PEERGROUPS: Final = 59
+_RETRY_FIRST: Final = 0.001
+_RETRY_MOST: Final = 0.05
+
+
+class Peer(NamedTuple):
+    """The process that connected, as the kernel says (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def check_address(address: Any) -> str:
+    """The path of an AF_UNIX socket. Raises BadArgument for anything else, and says why."""
+    if isinstance(address, os.PathLike):
+        address = os.fspath(address)
+    if isinstance(address, tuple):
+        raise BadArgument(
+            f"address {address!r} is a TCP address: tensors are shared through memory and callers known "
+            "by their uid, both of one host only; give the path of a Unix socket, or none"
+        )
+    if not isinstance(address, str) or not address or address.startswith("\0"):
+        raise BadArgument(f"address {address!r}: give the path of a Unix socket (a str), or none")
+    if len(os.fsencode(address)) > MAX_PATH:
+        raise BadArgument(f"the socket's path has more than {MAX_PATH} bytes: {address}")
+    return address
+
+
+def listen(address: str, *, group: int | None = None) -> socket.socket:
+    """A listening socket at a path; one that is there without a listener is replaced.
+
+    The socket is 0600, or 0660 and of ``group`` where one is given. Raises OSError (EADDRINUSE) when
+    somebody listens there already.
+    """
+    address = check_address(address)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_stale(address):
+            os.unlink(address)
+        old = os.umask(0o177)  # the file is created by bind: no moment with wider permissions
+        try:
+            listener.bind(address)
+        finally:
+            os.umask(old)
+        if group is not None:
+            os.chown(address, -1, group)
+            os.chmod(address, 0o660)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_stale(address: str) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.stat(address).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog answers EAGAIN: somebody is there
+        try:
+            probe.connect(address)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def try_connect(address: str) -> socket.socket | None:
+    """A connected, non-blocking socket, or None while the listener's backlog is full.
+
+    Raises HostUnavailable when nobody listens there, NotPermitted when the file may not be opened.
+    """
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.setblocking(False)
+    try:
+        link.connect(address)
+    except BlockingIOError:
+        link.close()
+        return None
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        link.close()
+        raise HostUnavailable(exc.errno, f"nobody listens at {address}: {exc.strerror}") from exc
+    except PermissionError as exc:
+        link.close()
+        raise NotPermitted(exc.errno, f"{address}: {exc.strerror} for uid {os.geteuid()}") from exc
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def connect(address: str, timeout: float | None = None) -> socket.socket:
+    """A connected, blocking socket. Waits while the backlog is full, at most ``timeout`` seconds."""
+    address = check_address(address)
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = _RETRY_FIRST
+    while (link := try_connect(address)) is None:
+        if end is not None and time.monotonic() > end:
+            raise HostUnavailable(errno.EAGAIN, f"{address}: its backlog stayed full for {timeout} s")
+        time.sleep(pause)
+        pause = min(2 * pause, _RETRY_MOST)
+    link.setblocking(True)
+    return link
+
+
+def peer_of(link: socket.socket) -> Peer:
+    """Who connected, asked of the kernel."""
+    return Peer(*struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def groups_of(link: socket.socket) -> frozenset[int]:
+    """The supplementary groups of the process that connected (SO_PEERGROUPS, Linux 4.13)."""
+    raw = link.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 65536)
+    return frozenset(array.array("I", raw))
+
+
+def send(link: socket.socket, data: Any, fds: tuple[int, ...] = ()) -> int:
+    """Send what fits; descriptors travel with the first byte. The number of bytes taken."""
+    if not fds:
+        return link.send(data)
+    return socket.send_fds(link, [data], list(fds))
+
+
+def receive(link: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """Some bytes, and the descriptors that came along. No bytes: the peer has closed."""
+    data, ancillary, flags, _ = link.recvmsg(size, _ANCILLARY)
+    if not ancillary:
+        return data, []
+    fds = array.array("i")
+    for level, kind, raw in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
+    if flags & socket.MSG_CTRUNC:
+        close_all(list(fds))
+        raise OSError(errno.EMFILE, "a descriptor that came along could not be taken (ulimit -n)")
+    return data, list(fds)
+
+
+def close_all(fds: list[int]) -> None:
+    """Close descriptors; one that is closed already is fine."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -1,0 +1,359 @@
+"""`ModelManager`: a drop-in for ``multiprocessing.managers.BaseManager``.
+
+    from sharedmodel.manager import ModelManager as BaseManager
+
+What is better: messages are msgpack and never pickle, arrays move through shared memory and are not
+copied, calls of many threads share one connection, a killed client's objects are released.
+
+What remains different, each with its own clear error:
+
+==========================================  ===========================================================
+with ``BaseManager``                        here
+==========================================  ===========================================================
+instances of your classes go by value       TypeError that names the path to them; register the class
+                                            and pass proxies, or pass its plain data
+a lambda as callable, under ``spawn``       TypeError: it can't be sent to the new process; use a function
+                                            of a module (under ``fork`` lambdas work)
+``address=("host", port)``                  ValueError: one host only; give a path
+``serializer="pickle"``, ``"xmlrpclib"``    ignored: there is one wire
+arrays as arguments are private copies      read-only views; copy what you keep and change
+``start()`` at import or without a main     RuntimeError that names the line to move
+guard under ``spawn``
+==========================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing import AuthenticationError, ProcessError, connection, context, process
+from typing import Any, ClassVar, Final
+
+from . import link, runtime
+from .errors import BadArgument, CannotCross, HostLost, RemoteError
+from .objects import Objects, Registration
+from .proxy import (
+    SERIALIZER,
+    AutoProxy,
+    BaseProxy,
+    MakeProxyType,
+    NamespaceProxy,
+    Token,
+)
+from .service import Service
+from .sessions import SESSIONS
+
+__all__ = [
+    "AuthenticationError",
+    "AutoProxy",
+    "BaseManager",
+    "BaseProxy",
+    "MakeProxyType",
+    "ModelManager",
+    "Namespace",
+    "NamespaceProxy",
+    "ProcessError",
+    "RemoteError",
+    "Server",
+    "Token",
+]
+
+INITIAL, STARTED, SHUTDOWN = range(3)
+_STATES: Final = {STARTED: "Already started server", SHUTDOWN: "Manager has shut down"}
+
+
+class Namespace:
+    """An object to hang attributes on, for use with `NamespaceProxy`."""
+
+    def __init__(self, /, **kwds: Any) -> None:
+        self.__dict__.update(kwds)
+
+    def __repr__(self) -> str:
+        items = sorted(f"{name}={value!r}" for name, value in self.__dict__.items() if not name.startswith("_"))
+        return f"{type(self).__name__}({', '.join(items)})"
+
+
+class Server:
+    """What ``get_server()`` returns: ``serve_forever()`` serves in this process until it is told to stop."""
+
+    def __init__(self, registry: dict[str, Registration], address: str | None, authkey: bytes | None) -> None:
+        self.address = address or runtime.fresh_address()
+        self._service = Service(link.listen(self.address), Objects(registry), authkey=authkey)
+
+    def serve_forever(self) -> None:
+        """Serve until a client calls shutdown, or the process is told to end (SIGTERM, SIGINT)."""
+        try:
+            self._service.serve_forever()
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        finally:
+            self._service.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.address)
+
+
+class ModelManager:
+    """A process that owns objects, and the proxies to them. Interface and behaviour of ``BaseManager``."""
+
+    _registry: ClassVar[dict[str, Registration]] = {}
+    _Server: ClassVar[type[Server]] = Server
+
+    def __init__(
+        self,
+        address: Any = None,
+        authkey: bytes | None = None,
+        serializer: str = SERIALIZER,
+        ctx: Any = None,
+        *,
+        shutdown_timeout: float = 1.0,
+    ) -> None:
+        """``authkey``: None lets in whom the kernel says is the same user; a key is asked for besides."""
+        self._address: str | None = None if address in (None, "") else link.check_address(address)
+        self._authkey = None if authkey is None else bytes(authkey)
+        self._serializer = serializer
+        self._ctx = ctx or context._default_context  # type: ignore[attr-defined]
+        self._shutdown_timeout = shutdown_timeout
+        self._state = INITIAL
+        self._process: Any = None
+        self._finalizer: Any = None
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def get_server(self) -> Server:
+        """A server object for this process; ``serve_forever()`` runs it."""
+        self._must_be(INITIAL)
+        return self._Server(self._registry, self._address, self._authkey)
+
+    def connect(self) -> None:
+        """Connect to a server that runs already. Raises OSError when there is none."""
+        if self._address is None:
+            raise BadArgument("connect() needs the address of a server that is running: ModelManager(address=...)")
+        SESSIONS.remember(self._address, self._authkey)
+        SESSIONS.current(self._address).control("ping")
+        self._state = STARTED
+
+    def start(self, initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = ()) -> None:
+        """Start a process that serves. Raises ProcessError or RuntimeError, with what to do, when it can't."""
+        self._must_be(INITIAL)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        _must_not_be_importing()
+        reader, writer = connection.Pipe(duplex=False)
+        self._process = self._ctx.Process(
+            target=type(self)._run_server,
+            args=(self._registry, self._address, self._authkey, writer, initializer, tuple(initargs)),
+        )
+        self._process.name = type(self).__name__ + "-" + ":".join(str(i) for i in self._process._identity)
+        self._launch()
+        writer.close()
+        self._address = self._await_address(reader)
+        self._state = STARTED
+        SESSIONS.remember(self._address, self._authkey)
+        self._finalizer = weakref.finalize(
+            self, _end_process, self._process, self._address, self._shutdown_timeout, os.getpid()
+        )
+
+    def _launch(self) -> None:
+        try:
+            self._process.start()
+        except Exception as exc:
+            if "pickle" not in f"{type(exc).__name__} {exc}".lower():
+                raise
+            method = self._ctx.get_start_method()
+            raise TypeError(
+                f"under the start method {method!r} what is registered is sent to the new process, and {exc}; "
+                "register functions and classes of a module (not lambdas, not local ones), or use "
+                "ctx=multiprocessing.get_context('fork')"
+            ) from exc
+
+    def _await_address(self, reader: Any) -> str:
+        try:
+            sent = reader.recv()
+        except EOFError:
+            self._process.join()
+            raise ProcessError(
+                f"the manager's process ended before it served (exit code {self._process.exitcode}); its own "
+                "message is above. Is start() under `if __name__ == '__main__':`?"
+            ) from None
+        finally:
+            reader.close()
+        if isinstance(sent, Exception):
+            self._process.join()
+            raise sent
+        return str(sent)
+
+    @classmethod
+    def _run_server(
+        cls,
+        registry: dict[str, Registration],
+        address: str | None,
+        authkey: bytes | None,
+        writer: Any,
+        initializer: Callable[..., Any] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        # As the standard library: Ctrl-C is for the program, which then ends us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            if initializer is not None:
+                initializer(*initargs)
+            server = cls._Server(registry, address, authkey)
+        except Exception as exc:
+            _send_failure(writer, exc)
+            raise
+        signal.signal(signal.SIGTERM, lambda *_: server._service.stop())
+        _end_with_parent(server)
+        writer.send(server.address)
+        writer.close()
+        server.serve_forever()
+
+    def shutdown(self) -> None:
+        """End the manager's process. Idempotent."""
+        if self._finalizer is not None:
+            self._finalizer()
+            self._state = SHUTDOWN
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended (if it is ours)."""
+        if self._process is not None:
+            self._process.join(timeout)
+            if not self._process.is_alive():
+                self._process = None
+
+    def __enter__(self) -> ModelManager:
+        if self._state == INITIAL:
+            self.start()
+        self._must_be(STARTED)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def _must_be(self, state: int) -> None:
+        if self._state != state:
+            raise ProcessError(_STATES.get(self._state, "Manager not started"))
+
+    # -- objects -------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str | None:
+        return self._address
+
+    def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, tuple[str, ...]]:
+        assert self._state == STARTED, "server not yet started"
+        assert self._address is not None
+        ident, exposed = SESSIONS.current(self._address).control("create", typeid, list(args), kwds)
+        return Token(typeid, self._address, ident), exposed
+
+    def _number_of_objects(self) -> int:
+        """How many objects the server holds."""
+        return int(self._ask("number_of_objects"))
+
+    def _debug_info(self) -> str:
+        """What the server holds, a line or two an object."""
+        return str(self._ask("debug_info"))
+
+    def _ask(self, method: str) -> Any:
+        self._must_be(STARTED)
+        assert self._address is not None
+        return SESSIONS.current(self._address).control(method)
+
+    @classmethod
+    def register(
+        cls,
+        typeid: str,
+        callable: Callable[..., Any] | None = None,
+        proxytype: Any = None,
+        exposed: Sequence[str] | None = None,
+        method_to_typeid: dict[str, str] | None = None,
+        create_method: bool = True,
+    ) -> None:
+        """Register a typeid with the manager type; arguments as for ``BaseManager.register``."""
+        proxytype = proxytype or AutoProxy
+        if isinstance(proxytype, type) and not issubclass(proxytype, BaseProxy):
+            raise TypeError(
+                f"proxytype {proxytype.__qualname__} must be a subclass of sharedmodel.manager.BaseProxy "
+                "(import BaseProxy from sharedmodel.manager, not from multiprocessing.managers)"
+            )
+        for key, value in dict(method_to_typeid or {}).items():
+            assert type(key) is str, f"{key!r} is not a string"
+            assert type(value) is str, f"{value!r} is not a string"
+        exposed = exposed or getattr(proxytype, "_exposed_", None)
+        if "_registry" not in cls.__dict__:
+            cls._registry = cls._registry.copy()
+        method_to_typeid = method_to_typeid or getattr(proxytype, "_method_to_typeid_", None)
+        names = None if exposed is None else tuple(exposed)
+        cls._registry[typeid] = Registration(callable, names, method_to_typeid, proxytype)
+        if create_method:
+            setattr(cls, typeid, _creator(typeid, proxytype))
+
+
+BaseManager = ModelManager
+
+
+def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
+    def create(self: ModelManager, /, *args: Any, **kwds: Any) -> Any:
+        token, exposed = self._create(typeid, *args, **kwds)
+        return proxytype(token, self._serializer, manager=self, exposed=exposed, incref=False)
+
+    create.__name__ = typeid
+    return create
+
+
+def _must_not_be_importing() -> None:
+    """Raise when multiprocessing is importing this very program in a child, for a start() at its top level."""
+    if not getattr(process.current_process(), "_inheriting", False):
+        return
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    raise RuntimeError(
+        f"{frame.f_code.co_filename}, line {frame.f_lineno}: this line starts a manager while the module is "
+        "imported, and every process that is spawned imports it again. Move it under\n"
+        "    if __name__ == '__main__':\n"
+        "or into a function that is called from there."
+    )
+
+
+def _send_failure(writer: Any, exc: Exception) -> None:
+    """The reason why a manager does not start, to the process that waits for it."""
+    try:
+        writer.send(exc)
+    except Exception:
+        writer.send(RuntimeError(f"{type(exc).__name__}: {exc}"))
+    writer.close()
+
+
+def _end_with_parent(server: Server) -> None:
+    """Stop serving when the process that started us is gone, however it went."""
+    parent = process.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        server._service.stop()
+
+    threading.Thread(target=watch, name="sharedmodel-parent", daemon=True).start()
+
+
+def _end_process(child: Any, address: str, timeout: float, owner: int) -> None:
+    """Ask the process to end, then make it."""
+    if os.getpid() != owner:
+        return  # a forked child's copy of the manager
+    if child.is_alive():
+        with contextlib.suppress(HostLost, OSError, CannotCross):
+            SESSIONS.current(address, timeout).control("shutdown", timeout=timeout)
+        child.join(timeout)
+    SESSIONS.close(address)
+    for end in (child.terminate, child.kill):
+        if child.is_alive():
+            end()
+            child.join(timeout)
+    with contextlib.suppress(OSError):
+        os.unlink(address)

@@ -1,0 +1,313 @@
+"""The blocks of a session and who still needs them. Each side owns one direction and maps the other's.
+
+    Owner    allocates blocks over its segments (client: requests, host: replies) and counts pins:
+             one for an array made by `empty()` while it lives, one for each frame that refers to it
+    Mapped   the peer's segments, and what lives in them here
+
+A block is reused when its last pin is gone. Finalizers run at any moment, in any thread, with any lock
+held: they append to a queue and do nothing else; the queue is drained by the next call.
+
+`cut_off` is what happens before a fork: arrays that live at that moment become private to each process
+(copy on write), and their blocks are never used again.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from .arena import PAGE, Arena, Span
+from .errors import ProtocolError
+from .segment import Segment
+from .tensor import Array, Layout, TensorRef
+
+VIEW_FROM: Final = 1 << 20  # results up to this are copied out, larger ones are views
+_FIRST_SEGMENT: Final = 1 << 20
+_LARGEST_STEP: Final = 64 << 20
+
+
+class NeedRoom(Exception):
+    """Raised by a ``grow`` that can't wait for a segment: get one of ``nbytes``, then try again."""
+
+    def __init__(self, nbytes: int) -> None:
+        super().__init__(nbytes)
+        self.nbytes = nbytes
+
+
+def drain(queue: deque[Any]) -> list[Any]:
+    """Empty a queue that other threads fill and drain too."""
+    taken = []
+    try:
+        while True:
+            taken.append(queue.popleft())
+    except IndexError:
+        return taken
+
+
+class Root(weakref.ref[Array]):
+    """An array that spans a block. Views of it keep it alive; when it dies it queues itself."""
+
+    __slots__ = ("key", "queue", "ref")
+
+    def __init__(self, array: Array, _: Any, ref: TensorRef, queue: deque[Root]) -> None:
+        super().__init__(array, _died)
+        self.key = id(array)
+        self.ref = ref
+        self.queue = queue
+
+    def __new__(cls, array: Array, callback: Any, *_: Any) -> Root:
+        return super().__new__(cls, array, callback)
+
+
+def _died(root: Any) -> None:
+    root.queue.append(root)
+
+
+class Roots:
+    """The arrays that lie in shared blocks, found by identity."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Root] = {}
+        self.dead: deque[Root] = deque()
+
+    def add(self, array: Array, ref: TensorRef) -> None:
+        root = Root(array, _died, ref, self.dead)
+        self._by_id[root.key] = root
+
+    def bury(self) -> list[Root]:
+        """Those that died since the last time."""
+        buried = drain(self.dead)
+        for root in buried:
+            if self._by_id.get(root.key) is root:
+                del self._by_id[root.key]
+        return buried
+
+    def find(self, array: Array) -> TensorRef | None:
+        """Where an array, or a contiguous view of one, lies in shared memory."""
+        root = self._by_id.get(id(array))
+        if root is not None and root() is array:
+            return root.ref
+        base: Any = array.base
+        if base is None or (root := self._by_id.get(id(base))) is None or root() is not base:
+            return None
+        offset = array.ctypes.data - base.ctypes.data
+        if offset < 0 or offset + array.nbytes > root.ref.nbytes:
+            return None
+        return root.ref._replace(offset=root.ref.offset + offset, nbytes=array.nbytes)
+
+    def living(self) -> list[Root]:
+        return [root for root in list(self._by_id.values()) if root() is not None]
+
+    def clear(self) -> None:
+        self._by_id.clear()
+
+
+class _Block:
+    __slots__ = ("lent", "pins", "span")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.pins = 1
+        self.lent = 0
+
+
+Grow = Callable[[int], "tuple[int, Segment] | None"]
+
+
+class Owner:
+    """Allocates the blocks of one direction. Thread-safe."""
+
+    def __init__(self, grow: Grow, quota: int) -> None:
+        """``grow(nbytes)`` gives a further segment and its number, or None; ``quota`` is in bytes."""
+        self.lock = threading.Lock()
+        self.quota = quota
+        self._grow = grow
+        self._arena = Arena()
+        self._segments: dict[int, Segment] = {}
+        self._blocks: dict[int, _Block] = {}
+        self._roots = Roots()
+        self._serial = 0
+
+    def empty(self, shape: Any, dtype: Any, order: Any = "C") -> Array | None:
+        """An uninitialised array in a block of its own, or None when there is no shared memory for it."""
+        dtype = np.dtype(dtype)
+        shape = tuple(int(n) for n in shape) if np.iterable(shape) else (int(shape),)
+        nbytes = dtype.itemsize * int(np.prod(shape, dtype=object)) if shape else dtype.itemsize
+        if dtype.hasobject or not nbytes:
+            return None
+        # Whole pages, because a fork cuts whole pages off.
+        taken = self.allocate(max(nbytes, PAGE))
+        if taken is None:
+            return None
+        serial, span = taken
+        ref = TensorRef(span.segment, span.offset, nbytes, serial)
+        array: Array = np.ndarray(shape, dtype, self._segments[span.segment].map, span.offset, None, order)
+        with self.lock:
+            self._roots.add(array, ref)
+        return array
+
+    def allocate(self, nbytes: int) -> tuple[int, Span] | None:
+        """The serial number and span of a new block with one pin."""
+        for _ in range(4):  # another thread may take a new segment's room before we do
+            with self.lock:
+                self._drain()
+                span = self._arena.allocate(nbytes)
+                if span is not None:
+                    self._serial += 1
+                    self._blocks[self._serial] = _Block(span)
+                    return self._serial, span
+            if not self._add_segment(nbytes):
+                return None
+        return None
+
+    def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
+        """A block for a copy; the flag says that the reader must copy it out (past the quota)."""
+        taken = self.allocate(nbytes)
+        if taken is None:
+            return None
+        serial, span = taken
+        buffer = memoryview(self._segments[span.segment].map)[span.offset : span.offset + span.size]
+        over = self._arena.live_bytes > self.quota
+        return TensorRef(span.segment, span.offset, nbytes, serial), buffer, over
+
+    def find(self, array: Array) -> TensorRef | None:
+        """Where an array lies, if in one of these blocks; the block gets a pin for the frame."""
+        ref = self._roots.find(array)
+        if ref is not None:
+            with self.lock:
+                self._blocks[ref.block].pins += 1
+        return ref
+
+    def owns(self, segment: int) -> bool:
+        return segment in self._segments
+
+    def unpin(self, serial: int) -> None:
+        """One user of the block fewer. An unknown number is fine: it is gone already."""
+        with self.lock:
+            self._unpin(serial)
+
+    def lend(self, refs: list[TensorRef]) -> None:
+        """The peer has these now, and gives them back with `take_back`."""
+        with self.lock:
+            for ref in refs:
+                if (block := self._blocks.get(ref.block)) is not None:
+                    block.lent += 1
+
+    def take_back(self, serial: int) -> None:
+        """The peer gives a block back. Raises ProtocolError for one that it does not have."""
+        with self.lock:
+            block = self._blocks.get(serial)
+            if block is None or not block.lent:
+                raise ProtocolError(f"block {serial} given back, which was not lent")
+            block.lent -= 1
+            self._unpin(serial)
+
+    def view_back(self, ref: TensorRef, layout: Layout) -> Array:
+        """A read-only view of a block that the peer refers to while it has it."""
+        with self.lock:
+            block = self._blocks.get(ref.block)
+            if block is None or not block.lent or not _inside(ref, block.span):
+                raise ProtocolError(f"{ref} is not lent to this session")
+            block.pins += 1
+            array = _view(self._segments[ref.segment], ref, layout)
+            array.flags.writeable = False
+            self._roots.add(array, ref)
+        return array
+
+    def cut_off(self) -> None:
+        """Before a fork, with the lock held: arrays that live now become private, their blocks unused."""
+        for root in self._roots.living():
+            make_private(self._segments[root.ref.segment], root.ref)
+        self._roots.clear()  # none of them is found again, none of their pins ever goes
+
+    def trim(self) -> int:
+        """Drop segments without a block in use; the bytes that were in them."""
+        with self.lock:
+            self._drain()
+            idle = self._arena.idle()
+            for number in idle:
+                self._arena.drop(number)
+            dropped = [self._segments.pop(number) for number in idle]
+        return sum(segment.size for segment in dropped)
+
+    @property
+    def live_bytes(self) -> int:
+        with self.lock:
+            self._drain()
+            return self._arena.live_bytes
+
+    @property
+    def capacity(self) -> int:
+        with self.lock:
+            return self._arena.capacity
+
+    def _add_segment(self, nbytes: int) -> bool:
+        # Doubling from 1 MB: a small client stays small, a busy one needs few segments.
+        size = min(max(_FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
+        grown = self._grow(max(size, nbytes + nbytes // 7 + PAGE if nbytes > size // 2 else size))
+        if grown is None:
+            return False
+        number, segment = grown
+        with self.lock:
+            self._segments[number] = segment
+            self._arena.add(number, segment.size)
+        return True
+
+    def _drain(self) -> None:
+        for root in self._roots.bury():
+            self._unpin(root.ref.block)
+
+    def _unpin(self, serial: int) -> None:
+        block = self._blocks.get(serial)
+        if block is not None:
+            block.pins -= 1
+            if block.pins <= 0:
+                del self._blocks[serial]
+                self._arena.free(block.span)
+
+
+class Mapped:
+    """The peer's segments as this side sees them."""
+
+    def __init__(self) -> None:
+        self.segments: dict[int, Segment] = {}
+
+    def add(self, number: int, segment: Segment) -> None:
+        self.segments[number] = segment
+
+    def checked(self, ref: TensorRef) -> Segment:
+        """The segment of a reference. Raises ProtocolError for one that lies outside."""
+        segment = self.segments.get(ref.segment)
+        if segment is None or ref.offset + ref.nbytes > segment.size:
+            raise ProtocolError(f"{ref} lies outside the session's segments")
+        return segment
+
+    def view(self, ref: TensorRef, layout: Layout) -> Array:
+        return _view(self.checked(ref), ref, layout)
+
+    def bytes(self, ref: TensorRef) -> bytes:
+        return self.checked(ref).map[ref.offset : ref.offset + ref.nbytes]
+
+
+def _view(segment: Segment, ref: TensorRef, layout: Layout) -> Array:
+    # The mapping itself is the buffer: the array holds it, and it goes with the last array.
+    return np.ndarray(layout.shape, layout.dtype, segment.map, ref.offset, None, layout.order)  # type: ignore[call-overload,no-any-return]
+
+
+def _inside(ref: TensorRef, span: Span) -> bool:
+    return (
+        ref.segment == span.segment
+        and span.offset <= ref.offset
+        and ref.offset + ref.nbytes <= span.offset + span.size
+    )
+
+
+def make_private(segment: Segment, ref: TensorRef) -> None:
+    """Cut the pages of a block off from the peer. Blocks that arrays live in span whole pages."""
+    start = ref.offset // PAGE * PAGE
+    segment.make_private(start, -(-(ref.offset + ref.nbytes) // PAGE) * PAGE - start)

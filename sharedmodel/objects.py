@@ -1,0 +1,198 @@
+"""What a host serves: objects by number or name, what of each is exposed, and who refers to it.
+
+An object made by a client lives while some session refers to it; a named one (a model) as long as the
+host. References hang on sessions, so those of a killed client go with its socket.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from .errors import BadArgument, NotPermitted
+
+FALLBACKS: Final = ("__str__", "__repr__", "#GETVALUE")
+
+
+class Registration(NamedTuple):
+    """How objects of a typeid are made and what of them is exposed (as in ``BaseManager.register``)."""
+
+    callable: Callable[..., Any] | None
+    exposed: tuple[str, ...] | None = None
+    method_to_typeid: dict[str, str] | None = None
+    proxytype: Any = None
+
+
+class Served:
+    """One object and what may be called on it."""
+
+    __slots__ = ("count", "exposed", "ident", "idempotent", "info", "method_to_typeid", "obj", "pace", "permanent", "typeid")
+
+    def __init__(self, ident: str, typeid: str, obj: Any, exposed: Iterable[str]) -> None:
+        self.ident = ident
+        self.typeid = typeid
+        self.obj = obj
+        self.exposed = frozenset(exposed)
+        self.method_to_typeid: dict[str, str] = {}
+        self.idempotent: frozenset[str] = frozenset()
+        self.info: dict[str, Any] = {}
+        self.permanent = False
+        self.count = 0
+        self.pace: dict[str, float] = {}
+
+    def method(self, name: str) -> Callable[..., Any]:
+        """The bound method. Raises NotPermitted for one that is not exposed."""
+        if name not in self.exposed:
+            fallback = _FALLBACKS.get(name)
+            if fallback is not None:
+                return lambda: fallback(self.obj)
+            allowed = ", ".join(sorted(self.exposed))
+            raise NotPermitted(f"method {name!r} of {self.typeid!r} is not exposed; exposed are: {allowed}")
+        found: Callable[..., Any] = getattr(self.obj, name)
+        return found
+
+
+_FALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "__str__": str,
+    "__repr__": repr,
+    "#GETVALUE": lambda obj: obj,
+}
+
+
+class Objects:
+    """The table. Thread-safe; nothing is built or destroyed under its lock."""
+
+    def __init__(self, registry: dict[str, Registration] | None = None) -> None:
+        self.registry: dict[str, Registration] = dict(registry or {})
+        self._lock = threading.Lock()
+        self._by_ident: dict[str, Served] = {}
+        self._ident_of: dict[int, str] = {}
+        self._announced: dict[str, Callable[[], Served]] = {}
+        # A number from an earlier host must not name an object of this one.
+        self._prefix = os.urandom(4).hex()
+        self._next = 0
+
+    def get(self, ident: Any) -> Served:
+        """The object. Raises KeyError for one that is gone or never was."""
+        try:
+            return self._by_ident[ident]
+        except (KeyError, TypeError):
+            raise self._unknown(ident) from None
+
+    def create(self, typeid: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Served:
+        """Build an object of a registered typeid; it has one reference, the caller's."""
+        registration = self._registration(typeid)
+        if registration.callable is None:
+            if kwargs or len(args) != 1:
+                raise ValueError("Without callable, must have one non-keyword argument")
+            obj = args[0]
+        else:
+            obj = registration.callable(*args, **kwargs)
+        return self.adopt(typeid, obj, registration)
+
+    def adopt(self, typeid: str, obj: Any, registration: Registration | None = None) -> Served:
+        """Take an existing object in, or find it again; either way with one reference more."""
+        registration = registration or self._registration(typeid)
+        exposed = public_methods(obj) if registration.exposed is None else list(registration.exposed)
+        with self._lock:
+            ident = self._ident_of.get(id(obj))
+            if ident is None:
+                self._next += 1
+                ident = f"{self._prefix}-{self._next}"
+                served = Served(ident, typeid, obj, [*exposed, *(registration.method_to_typeid or ())])
+                served.method_to_typeid = dict(registration.method_to_typeid or {})
+                self._by_ident[ident] = served
+                self._ident_of[id(obj)] = ident
+            served = self._by_ident[ident]
+            served.count += 1
+        return served
+
+    def publish(
+        self,
+        name: str,
+        obj: Any,
+        *,
+        exposed: Iterable[str] | None = None,
+        idempotent: Iterable[str] = (),
+        method_to_typeid: dict[str, str] | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> Served:
+        """Serve an object under a name for as long as the host lives. A name in use is replaced."""
+        served = Served(name, name, obj, public_methods(obj) if exposed is None else exposed)
+        served.permanent = True
+        served.idempotent = frozenset(idempotent)
+        served.method_to_typeid = dict(method_to_typeid or {})
+        served.info = dict(info or {})
+        with self._lock:
+            self._by_ident[name] = served
+            self._ident_of[id(obj)] = name
+        return served
+
+    def announce(self, name: str, wait: Callable[[], Served]) -> None:
+        """A name that will be served: calls to it meanwhile run ``wait`` on a worker thread.
+
+        It returns the object once it is published, or raises why it never will be.
+        """
+        self._announced[name] = wait
+
+    def announced(self, ident: Any) -> Callable[[], Served] | None:
+        """How to wait for a name that is not served yet, or None."""
+        return self._announced.get(ident) if isinstance(ident, str) else None
+
+    def retract(self, name: str) -> None:
+        """Serve a name no longer. Calls that run go on; a name that is not served is fine."""
+        with self._lock:
+            served = self._by_ident.pop(name, None)
+            if served is not None:
+                self._ident_of.pop(id(served.obj), None)
+        self._announced.pop(name, None)
+
+    def incref(self, ident: Any) -> Served:
+        """One reference more. Raises KeyError for an object that is gone."""
+        with self._lock:
+            served = self._by_ident.get(ident)
+            if served is not None:
+                served.count += 1
+                return served
+        raise self._unknown(ident)
+
+    def decref(self, ident: Any, count: int = 1) -> Any:
+        """References fewer; the object when that was its last, for the caller to let go of off the lock."""
+        with self._lock:
+            served = self._by_ident.get(ident)
+            if served is None:
+                return None
+            served.count -= count
+            if served.count > 0 or served.permanent:
+                return None
+            del self._by_ident[served.ident]
+            self._ident_of.pop(id(served.obj), None)
+            return served.obj
+
+    def counted(self) -> list[Served]:
+        """Objects that live by references."""
+        with self._lock:
+            return [served for served in self._by_ident.values() if not served.permanent]
+
+    def named(self) -> list[Served]:
+        """Objects that live as long as the host."""
+        with self._lock:
+            return [served for served in self._by_ident.values() if served.permanent]
+
+    def _registration(self, typeid: str) -> Registration:
+        try:
+            return self.registry[typeid]
+        except (KeyError, TypeError):
+            known = ", ".join(sorted(self.registry)) or "none"
+            raise BadArgument(f"typeid {typeid!r} is not registered; registered are: {known}") from None
+
+    def _unknown(self, ident: Any) -> KeyError:
+        names = ", ".join(sorted(served.ident for served in self.named())) or "none"
+        return KeyError(f"no object {ident!r} here (it was dropped, or its host was restarted); by name: {names}")
+
+
+def public_methods(obj: Any) -> list[str]:
+    """The callables of an object that do not begin with an underscore."""
+    return [name for name in dir(obj) if not name.startswith("_") and callable(getattr(obj, name))]

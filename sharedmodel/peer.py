@@ -1,0 +1,405 @@
+"""The host's end of a session: the client's frames in, answers out, and all that hangs on the client.
+
+When the socket ends, however it ends, `close` releases everything: calls are cancelled, references
+dropped, segments given up. The loop thread reads; any thread may answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from . import failure, link, segment, wire
+from .call import Call, InputRef
+from .codec import Decoder, Encoder, explain, outermost
+from .errors import CannotCross, ProtocolError
+from .memory import Mapped, Owner, drain
+from .proxy import BaseProxy, ProxyRef, proxy_bytes
+from .tensor import Array, Layout, TensorRef
+
+if TYPE_CHECKING:
+    from .service import Service
+
+READ_SIZE: Final = 64 << 10
+MAX_CALLS: Final = 4096  # calls of one session that may wait or run at once
+BACKLOG_MOST: Final = 1 << 20  # unsent bytes above which a session's frames are left in its socket
+DEFER_FROM: Final = 1 << 20  # a frame this long is unpacked off the loop
+
+
+class Peer:
+    """One client."""
+
+    def __init__(self, service: Service, sock: socket.socket, who: link.Peer) -> None:
+        self.service = service
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.who = who
+        self.foreign = who.uid != os.geteuid()
+        self.lock = threading.Lock()
+        self.closed = False
+        self.greeted = False
+        self.shared_memory = True
+        self.pidfd = -1
+        self.calls: dict[int, Call] = {}
+        self.refs: dict[Any, int] = {}
+        self.requests = Mapped()
+        self.replies = Owner(self._grow_replies, service.limits.reply_quota)
+        self.request_bytes = 0
+        self.unsent = 0
+        self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._framer = wire.Framer()
+        self._parts = wire.Parts(service.limits.payload)
+        self._decoder = Decoder(self, writable=False, proxy=service.load_proxy)
+        self._encoders: list[Encoder] = []
+        self._inputs: list[InputRef] = []
+        self._let_go: deque[int] = deque()
+        self._tickets = itertools.count(1)
+        self._numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"session of pid {self.who.pid} (uid {self.who.uid})"
+
+    # -- in ------------------------------------------------------------------------------------------
+
+    def read(self) -> bool:
+        """Take in what has come, calls into the service's queue. False at the end of the connection.
+
+        Raises ProtocolError when the client breaks the rules.
+        """
+        try:
+            data = self.sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        for payload in self._framer.feed(data):
+            if len(payload) > DEFER_FROM:  # only pieces are ever this long, see _part
+                raise ProtocolError("a frame past its limit")
+            self.message(payload, self._decoder)
+        return bool(data)
+
+    def message(self, payload: Any, decoder: Decoder) -> None:
+        message = decoder.unpack(payload)
+        handle = _HANDLERS.get(message[0]) if self.greeted else self.service.greet
+        if handle is None:
+            raise ProtocolError(f"a frame of unknown kind {message[0]}")
+        try:
+            handle(self, message)
+        except (ValueError, TypeError, IndexError, OverflowError) as exc:
+            raise ProtocolError(f"a malformed frame of kind {message[0]}: {exc}") from exc
+
+    def _call(self, message: list[Any]) -> None:
+        inputs, self._inputs = self._inputs, []
+        self.service.enqueue(self._taken(message, inputs, self._decoder.problem))
+
+    def _taken(self, message: list[Any], inputs: list[InputRef], problem: Exception | None) -> Call:
+        call = Call(self, message, inputs, problem)
+        if message[7] is not None:
+            self._take_back(message[7])
+        if call.rid in self.calls or len(self.calls) >= MAX_CALLS:
+            raise ProtocolError(f"request {call.rid}: already under way, or more than {MAX_CALLS} at once")
+        self.calls[call.rid] = call
+        return call
+
+    def _cancel(self, message: list[Any]) -> None:
+        if (call := self.calls.get(message[1])) is not None:
+            call.cancel()
+
+    def _credit(self, message: list[Any]) -> None:
+        call = self.calls.get(message[1])
+        if call is not None and call.credit is not None and 0 < message[2] <= 1024:
+            call.credit.release(message[2])
+
+    def _release(self, message: list[Any]) -> None:
+        self._take_back(message[1])
+
+    def _take_back(self, serials: list[int]) -> None:
+        for serial in serials:
+            self.replies.take_back(serial)
+
+    def _drop(self, message: list[Any]) -> None:
+        for ident in message[1]:
+            if type(ident) is tuple and ident[0] == "stream":
+                self._cancel(list(ident))
+            elif self.refs.get(ident, 0) > 0:
+                self.unref(ident)
+
+    def _part(self, message: list[Any]) -> None:
+        if (payload := self._parts.add(message)) is not None:
+            self._defer(payload)
+
+    def _spill(self, message: list[Any]) -> None:
+        ref = TensorRef.unpack(message[2], 0)
+        payload = self.take(ref)
+        if len(payload) > DEFER_FROM:
+            self._defer(payload)
+        else:
+            self.message(payload, self._decoder)
+
+    def _defer(self, payload: Any) -> None:
+        # Unpacking it may take long: other sessions must not wait for it.
+        self.background(lambda: self.service.guarded(self, lambda: self._deferred(payload)))
+
+    def _deferred(self, payload: Any) -> None:
+        aside = _Aside(self)
+        message = aside.decoder.unpack(payload)
+        if message[0] != wire.CALL:
+            raise ProtocolError(f"a frame of kind {message[0]} in pieces")
+        self.service.run_here(self._taken(message, aside.inputs, aside.decoder.problem))
+
+    def _ping(self, message: list[Any]) -> None:
+        self.send(wire.frame([wire.PONG, message[1]]))
+
+    # -- arrays, as the encoder and the decoder see them ---------------------------------------------
+
+    def find(self, array: Array) -> TensorRef | None:
+        return self.replies.find(array)
+
+    def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
+        return self.replies.place(nbytes) if self.shared_memory else None
+
+    def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
+        return self.replies.empty(shape, dtype, order) if self.shared_memory else None
+
+    def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
+        return self.view_into(ref, layout, self._inputs)
+
+    def view_into(self, ref: TensorRef, layout: Layout, inputs: list[InputRef]) -> Array:
+        """The caller's array, read-only. Another user's is copied first: it might change under us."""
+        if self.replies.owns(ref.segment):
+            return self.replies.view_back(ref, layout)
+        array = self.requests.view(ref, layout)
+        if self.foreign:
+            array = array.copy(layout.order)  # type: ignore[arg-type]
+        else:
+            inputs.append(InputRef(array, None, ref.block, next(self._tickets), self._let_go))
+        array.flags.writeable = False
+        return array
+
+    def take(self, ref: TensorRef) -> bytes:
+        return self.requests.bytes(ref)
+
+    def add_requests(self, nbytes: int) -> int | None:
+        """A further segment for the client's arrays, sent to it; None when it may have no more."""
+        limit = self.service.limits.request_bytes
+        if not self.shared_memory or self.request_bytes + nbytes > limit:
+            return None
+        made = self._make_segment(nbytes, of_requests=True)
+        if made is not None:
+            number, added = made
+            self.requests.add(number, added)
+            self.request_bytes += added.size
+            return number
+        return None
+
+    def _grow_replies(self, nbytes: int) -> tuple[int, segment.Segment] | None:
+        return self._make_segment(nbytes, of_requests=False)
+
+    def _make_segment(self, nbytes: int, *, of_requests: bool) -> tuple[int, segment.Segment] | None:
+        kind = "memfd" if self.foreign else "shm"
+        try:
+            made = segment.create(nbytes, self.service.limits.kind or kind)
+        except (OSError, MemoryError) as exc:
+            self.service.warn_once("memory", f"no shared memory for {nbytes} bytes: {exc}; they go in frames")
+            return None
+        number = next(self._numbers)
+        self.send(wire.frame([wire.SEGMENT, number, made.size, made.kind, of_requests]), (os.dup(made.fd),))
+        made.close()
+        return number, made
+
+    # -- out -----------------------------------------------------------------------------------------
+
+    def answer(self, call: Call, value: Any) -> None:
+        """Send a call's result. A result that can't cross is the error of the call."""
+        data = self._pack(wire.REPLY, call, value)
+        del value
+        held = call.held() if call.inputs else None
+        if held:
+            data = wire.frame([wire.HELD, call.rid, held]) + data
+        self._finish(call, data)
+
+    def fail(self, call: Call, exc: BaseException) -> None:
+        data = wire.frame([wire.FAILURE, call.rid, *failure.to_wire(exc)])
+        traceback, exc.__traceback__ = exc.__traceback__, None
+        del traceback
+        if call.inputs and (held := call.held()):
+            data = wire.frame([wire.HELD, call.rid, held]) + data
+        self._finish(call, data)
+
+    def _finish(self, call: Call, data: bytes) -> None:
+        self.calls.pop(call.rid, None)
+        if self._let_go:
+            data = wire.frame([wire.RELEASE, drain(self._let_go)]) + data
+        self.send(data)
+
+    def begin_stream(self, call: Call) -> None:
+        self.send(wire.frame([wire.STREAM, call.rid]))
+
+    def item(self, call: Call, value: Any) -> None:
+        self.send(self._pack(wire.ITEM, call, value))
+
+    def _pack(self, kind: int, call: Call, value: Any) -> bytes:
+        encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy_bytes)
+        try:
+            payload = encoder.pack([kind, call.rid, outermost(value)])
+        except CannotCross:
+            self._undo(encoder.refs)
+            place = f"the result of {call.method}()"
+            raise explain([(place, value)], proxy_bytes) from None
+        except BaseException:
+            self._undo(encoder.refs)
+            raise
+        if len(payload) > wire.SPILL_FROM:
+            data = self._long(call.rid, payload, encoder)
+        else:
+            data = wire.framed(payload)
+        if encoder.refs:
+            self.replies.lend(encoder.refs)
+        self._encoders.append(encoder)
+        return data
+
+    def _long(self, rid: int, payload: bytes, encoder: Encoder) -> bytes:
+        placed = self.place(len(payload))
+        if placed is None:
+            if len(payload) <= wire.MAX_FRAME:
+                return wire.framed(payload)
+            return b"".join(wire.parts(rid, payload))
+        ref, buffer, _ = placed
+        buffer[: len(payload)] = payload
+        encoder.refs.append(ref)
+        return wire.frame([wire.SPILL, rid, ref.pack()])
+
+    def _undo(self, refs: list[TensorRef]) -> None:
+        for ref in refs:
+            self.replies.unpin(ref.block)
+
+    def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send now what the socket takes, the rest when it takes more. Never blocks, never raises."""
+        with self.lock:
+            if self.closed:
+                link.close_all(list(fds))
+                return
+            if not self._outbox:
+                sent = self._try_send(data, fds)
+                if sent == len(data):
+                    return
+                data, fds = data[sent:], fds if not sent else ()
+            self._outbox.append((memoryview(data), fds))
+            self.unsent += len(data)
+        self.service.watch(self)
+
+    def _try_send(self, data: Any, fds: tuple[int, ...]) -> int:
+        try:
+            sent = link.send(self.sock, data, fds)
+        except OSError as exc:
+            if exc.errno not in (errno.EAGAIN, errno.EINTR):
+                # The end of the connection is seen by the reader; until then there is nobody to tell.
+                link.close_all(list(fds))
+                return len(data)
+            return 0
+        link.close_all(list(fds))
+        return sent
+
+    def flush(self) -> None:
+        """The socket takes more again."""
+        with self.lock:
+            while self._outbox and not self.closed:
+                data, fds = self._outbox[0]
+                sent = self._try_send(data, fds)
+                self.unsent -= sent
+                if sent < len(data):
+                    self._outbox[0] = (data[sent:], fds if not sent else ())
+                    return
+                self._outbox.popleft()
+
+    # -- references ----------------------------------------------------------------------------------
+
+    def ref(self, ident: Any) -> None:
+        """Note a reference that the table has counted already."""
+        with self.lock:
+            if not self.closed:
+                self.refs[ident] = self.refs.get(ident, 0) + 1
+                return
+        self.service.let_go(ident, 1)
+
+    def unref(self, ident: Any) -> None:
+        with self.lock:
+            left = self.refs[ident] - 1
+            if left:
+                self.refs[ident] = left
+            else:
+                del self.refs[ident]
+        self.service.let_go(ident, 1)
+
+    def _proxy_bytes(self, value: Any) -> bytes | None:
+        """A proxy on its way to the client; one of this host's objects takes its reference along."""
+        packed = proxy_bytes(value)
+        if packed is not None and isinstance(value, BaseProxy) and value._token.address == self.service.address:
+            self.ref(self.service.objects.incref(value._token.id).ident)
+        return packed
+
+    def as_proxy(self, typeid: str, value: Any) -> ProxyRef:
+        """Serve a result under a typeid; the client gets a proxy with one reference."""
+        served = self.service.objects.adopt(typeid, value)
+        self.ref(served.ident)
+        return ProxyRef(typeid, self.service.address, served.ident, tuple(sorted(served.exposed)))
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def background(self, task: Callable[[], Any]) -> None:
+        self.service.workers.submit(task)
+
+    def close(self) -> None:
+        """Release everything. Idempotent."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            refs, self.refs = self.refs, {}
+            for _, fds in self._outbox:
+                link.close_all(list(fds))
+            self._outbox.clear()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        for call in list(self.calls.values()):
+            call.cancel()
+        for ident, count in refs.items():
+            self.service.let_go(ident, count)
+        self.requests.segments.clear()
+
+
+class _Aside:
+    """A decoder of its own for a long payload, so that the loop's stays free."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.inputs: list[InputRef] = []
+        self.decoder = Decoder(self, writable=False, proxy=peer.service.load_proxy)
+
+    def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
+        return self._peer.view_into(ref, layout, self.inputs)
+
+    def take(self, ref: TensorRef) -> bytes:
+        return self._peer.take(ref)
+
+
+_HANDLERS: Final[dict[int, Callable[[Peer, list[Any]], None]]] = {
+    wire.CALL: Peer._call,
+    wire.CANCEL: Peer._cancel,
+    wire.RELEASE: Peer._release,
+    wire.CREDIT: Peer._credit,
+    wire.PING: Peer._ping,
+    wire.DROP: Peer._drop,
+    wire.PART: Peer._part,
+    wire.SPILL: Peer._spill,
+}

@@ -1,0 +1,35 @@
+"""Who a process is: its pid alone is reused, its pid with its start time is not."""
+
+from __future__ import annotations
+
+import os
+
+
+def start_time(pid: int) -> int:
+    """When ``pid`` started, in clock ticks since boot (proc(5), field 22). 0 if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The command name may hold spaces and brackets; the fields go on after the last ")".
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[19]) if fields[0] != b"Z" else 0
+
+
+def identity(pid: int) -> str:
+    """``pid.starttime``: a name for the process that is never used again on this boot."""
+    return f"{pid}.{start_time(pid)}"
+
+
+def is_alive(name: str) -> bool:
+    """Whether the process that `identity` named so is still there. False for a malformed name."""
+    pid, _, started = name.partition(".")
+    if not pid.isdecimal() or not started.isdecimal():
+        return False
+    return start_time(int(pid)) == int(started) != 0
+
+
+def resident(pid: int | None = None) -> int:
+    """Resident memory of a process in bytes, shared pages included."""
+    with open(f"/proc/{pid or os.getpid()}/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,288 @@
+"""Proxies: light objects that stand for one in a host. They pickle by reference, never by value.
+
+    Token            typeid, address, number: all that a proxy is
+    BaseProxy        `_callmethod`, `_getvalue`; base of the others and of users' own
+    AutoProxy        a proxy with a method for each that the host exposes
+    MakeProxyType    the class of such a proxy
+    NamespaceProxy   for objects used by their attributes
+
+The interface is that of ``multiprocessing.managers``. A proxy holds one reference to its object, by
+the session of its process; a copy unpickled elsewhere takes one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgpack
+
+from .errors import ProtocolError, SharedModelError
+from .sessions import SESSIONS
+
+if TYPE_CHECKING:
+    from .service import Service
+    from .session import Session
+
+SERIALIZER: Final = "msgpack"
+
+
+class Token(NamedTuple):
+    """Which object: its typeid, the address of its host, its number there."""
+
+    typeid: str
+    address: str
+    id: str
+
+
+class ProxyRef(NamedTuple):
+    """A proxy to be: what crosses instead of one."""
+
+    typeid: str
+    address: str
+    ident: str
+    exposed: tuple[str, ...]
+
+
+class BaseProxy:
+    """A stand-in for an object in a host.
+
+    ``_callmethod(name, args, kwds)`` calls a method of it, ``_getvalue()`` fetches a copy. Signature
+    and use are those of ``multiprocessing.managers.BaseProxy``.
+    """
+
+    _exposed_: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        token: Token,
+        serializer: str = SERIALIZER,
+        manager: Any = None,
+        authkey: bytes | None = None,
+        exposed: Sequence[str] | None = None,
+        incref: bool = True,
+        manager_owned: bool = False,
+    ) -> None:
+        self._token = token
+        self._id = token.id
+        self._serializer = serializer
+        self._manager = manager
+        self._owned_by_manager = manager_owned
+        if exposed is not None and type(self)._exposed_ is None:
+            self._exposed_ = tuple(exposed)
+        self._close: Callable[[], Any] | None = None
+        if authkey is not None:
+            SESSIONS.remember(token.address, authkey)
+        if incref:
+            self._incref()
+        else:
+            self._watch()
+        # A child of multiprocessing takes a reference of its own, as with the standard library; without
+        # multiprocessing in the process there is no such child.
+        if (util := sys.modules.get("multiprocessing.util")) is not None and not manager_owned:
+            util.register_after_fork(self, BaseProxy._after_fork)
+
+    # -- calls ---------------------------------------------------------------------------------------
+
+    def _callmethod(self, methodname: str, args: Sequence[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
+        """The result of a method of the referent; raises what it raises."""
+        value = self._session().call(self._id, methodname, tuple(args), kwds)
+        if type(value) is _Auto and self._manager is not None:
+            return value._as_registered(self._manager)
+        return value
+
+    def _getvalue(self) -> Any:
+        """A copy of the referent. Raises CannotCross (a TypeError) when it is of a type that does not cross."""
+        return self._callmethod("#GETVALUE")
+
+    def _session(self) -> Session:
+        return SESSIONS.current(self._token.address)
+
+    # -- references ----------------------------------------------------------------------------------
+
+    def _incref(self) -> None:
+        if not self._owned_by_manager:
+            self._session().control("incref", self._id)
+            self._watch()
+
+    def _watch(self) -> None:
+        if not self._owned_by_manager:
+            session = self._session()
+            self._close = weakref.finalize(self, _drop, weakref.ref(session), self._id)
+            self._close.atexit = False  # type: ignore[attr-defined]  # the socket's end drops all
+
+    def _after_fork(self) -> None:
+        self._manager = None
+        with contextlib.suppress(SharedModelError, KeyError):  # told at the first use instead
+            self._incref()
+
+    # -- as a value ----------------------------------------------------------------------------------
+
+    def __reduce__(self) -> Any:
+        cls = type(self)
+        if cls is _Auto or getattr(cls, "_made_", False):
+            return _rebuild_auto, (tuple(self._token), self._exposed_)
+        return _rebuild, (cls, tuple(self._token), self.__dict__.get("_exposed_"))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._getvalue()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object, typeid {self._token.typeid!r} at {id(self):#x}>"
+
+    def __str__(self) -> str:
+        try:
+            return str(self._callmethod("__repr__"))
+        except Exception:
+            return repr(self)[:-1] + "; '__str__()' failed>"
+
+
+def _drop(session_ref: weakref.ref[Session], ident: str) -> None:
+    session = session_ref()
+    if session is not None and session.alive:
+        session.drop(ident)
+
+
+def _rebuild(cls: type[BaseProxy], token: tuple[str, str, str], exposed: Any) -> BaseProxy:
+    kwargs = {} if exposed is None else {"exposed": exposed}
+    return cls(Token(*token), SERIALIZER, **kwargs)
+
+
+def _rebuild_auto(token: tuple[str, str, str], exposed: tuple[str, ...]) -> BaseProxy:
+    return AutoProxy(Token(*token), SERIALIZER, exposed=exposed)
+
+
+def MakeProxyType(name: str, exposed: Sequence[str], _cache: dict[Any, Any] = {}) -> type[BaseProxy]:  # noqa: B006
+    """A proxy class with a method for each name in ``exposed``."""
+    exposed = tuple(exposed)
+    found: type[BaseProxy] | None = _cache.get((name, exposed))
+    if found is None:
+        body: dict[str, Any] = {method: _forward(method) for method in exposed}
+        found = type(name, (_Auto,), {**body, "_exposed_": exposed, "_made_": True})
+        _cache[name, exposed] = found
+    return found
+
+
+def _forward(method: str) -> Callable[..., Any]:
+    def call(self: BaseProxy, /, *args: Any, **kwds: Any) -> Any:
+        return self._callmethod(method, args, kwds)
+
+    call.__name__ = method
+    call.__qualname__ = method
+    return call
+
+
+class _Auto(BaseProxy):
+    """Base of the classes that `MakeProxyType` makes."""
+
+    def _as_registered(self, manager: Any) -> BaseProxy:
+        """The same reference as the proxy type that the manager has registered for its typeid."""
+        registration = getattr(manager, "_registry", {}).get(self._token.typeid)
+        proxytype = registration.proxytype if registration is not None else None
+        if proxytype is None or proxytype is AutoProxy:
+            self._manager = manager
+            return self
+        if self._close is not None:
+            self._close.detach()  # type: ignore[attr-defined]
+        made: BaseProxy = proxytype(
+            self._token, self._serializer, manager=manager, exposed=self._exposed_, incref=False
+        )
+        return made
+
+
+def AutoProxy(
+    token: Token,
+    serializer: str = SERIALIZER,
+    manager: Any = None,
+    authkey: bytes | None = None,
+    exposed: Sequence[str] | None = None,
+    incref: bool = True,
+    manager_owned: bool = False,
+) -> BaseProxy:
+    """A proxy with a method for everything that the host exposes of the object."""
+    if authkey is not None:
+        SESSIONS.remember(token.address, authkey)
+    if exposed is None:
+        exposed = SESSIONS.current(token.address).control("describe", token.id)["exposed"]
+    kind = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)
+    return kind(token, serializer, manager=manager, incref=incref, manager_owned=manager_owned)
+
+
+class NamespaceProxy(BaseProxy):
+    """For objects used by their attributes: ``ns.x``, ``ns.x = 1``, ``del ns.x``."""
+
+    _exposed_ = ("__getattribute__", "__setattr__", "__delattr__")
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):
+            return object.__getattribute__(self, key)
+        return self._callmethod("__getattribute__", (key,))
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key.startswith("_"):
+            object.__setattr__(self, key, value)
+        else:
+            self._callmethod("__setattr__", (key, value))
+
+    def __delattr__(self, key: str) -> None:
+        if key.startswith("_"):
+            object.__delattr__(self, key)
+        else:
+            self._callmethod("__delattr__", (key,))
+
+
+# -- crossing ------------------------------------------------------------------------------------------
+
+
+def proxy_bytes(value: Any) -> bytes | None:
+    """What crosses for a proxy; None for anything else."""
+    if isinstance(value, BaseProxy):
+        fields = (*value._token, list(value._exposed_ or ()))
+    elif isinstance(value, ProxyRef):
+        fields = (*value[:3], list(value.exposed))
+    else:
+        return None
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...]]:
+    if len(fields) != 4 or not all(type(f) is str for f in fields[:3]) or type(fields[3]) is not list:
+        raise ProtocolError("a malformed proxy")
+    return Token(*fields[:3]), tuple(fields[3])
+
+
+def load_in_client(address: str) -> Callable[[list[Any]], Any]:
+    """How proxies that come from a host are made: their reference has been counted by it."""
+
+    def load(fields: list[Any]) -> BaseProxy:
+        token, exposed = _checked(fields)
+        return AutoProxy(token, exposed=exposed, incref=token.address != address)
+
+    return load
+
+
+def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
+    """A proxy that a client sends: to an object here it is direct, and keeps it alive."""
+    token, exposed = _checked(fields)
+    if token.address != service.address:
+        return AutoProxy(token, exposed=exposed)
+    served = service.objects.incref(token.id)
+    proxy = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(token, incref=False, manager_owned=True)
+    direct = _Direct(service)
+    proxy._session = lambda: direct  # type: ignore[assignment,method-assign,return-value]
+    proxy._close = weakref.finalize(proxy, service.let_go, served.ident, 1)
+    return proxy
+
+
+class _Direct:
+    """Calls from within the host to its own objects: no socket, no copy."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def call(self, ident: str, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return self._service.objects.get(ident).method(method)(*args, **kwargs)

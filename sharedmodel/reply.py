@@ -1,0 +1,67 @@
+"""What a served method may ask of the call it serves: memory for its result, and news of its end.
+
+    def run(self, x):
+        out = reply.empty(x.shape, x.dtype)     # lies where the caller will read it: no copy
+        with reply.on_cancel(self.stop):        # called from another thread if the caller gives up
+            ...
+        return out
+
+Outside a call, in the library itself or in a unit test, `empty` is `numpy.empty` and nobody cancels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from .tensor import Array
+
+
+class Serving(Protocol):
+    """The call that a thread is serving."""
+
+    def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None: ...
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    def add_callback(self, callback: Callable[[], None]) -> None: ...
+
+    def remove_callback(self, callback: Callable[[], None]) -> None: ...
+
+
+class _Current(threading.local):
+    call: Serving | None = None
+
+
+current = _Current()
+
+
+def empty(shape: Any, dtype: Any = float, order: Any = "C") -> Array:
+    """An uninitialised array for a result; returned as it is (or as a contiguous view), it is not copied."""
+    call = current.call
+    array = call.empty(shape, dtype, order) if call is not None else None
+    return np.empty(shape, dtype, order) if array is None else array
+
+
+def cancelled() -> bool:
+    """Whether the caller has given up: cancelled, past its deadline, or dead."""
+    return current.call is not None and current.call.cancelled
+
+
+@contextlib.contextmanager
+def on_cancel(callback: Callable[[], None]) -> Iterator[None]:
+    """Have ``callback`` called, once, from another thread, if the caller gives up within the block."""
+    call = current.call
+    if call is None:
+        yield
+        return
+    call.add_callback(callback)
+    try:
+        yield
+    finally:
+        call.remove_callback(callback)

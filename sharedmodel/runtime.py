@@ -1,0 +1,37 @@
+"""Where sockets lie: the user's runtime directory, private to that user."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from typing import Final
+
+from .errors import NotPermitted
+
+VARIABLE: Final = "SHAREDMODEL_RUNTIME_DIR"
+
+
+def runtime_dir() -> str:
+    """The directory, made if need be: ``$SHAREDMODEL_RUNTIME_DIR``, ``$XDG_RUNTIME_DIR/sharedmodel``, or one in /tmp.
+
+    Raises NotPermitted when it is another user's or open to others.
+    """
+    path = os.environ.get(VARIABLE)
+    if not path:
+        base = os.environ.get("XDG_RUNTIME_DIR")
+        path = f"{base}/sharedmodel" if base and os.path.isdir(base) else f"/tmp/sharedmodel-{os.geteuid()}"
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    info = os.stat(path, follow_symlinks=False)
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        raise NotPermitted(f"{path} is not a directory of yours (uid {os.geteuid()}); set {VARIABLE} to one")
+    if info.st_mode & 0o007 or info.st_mode & 0o020:
+        raise NotPermitted(
+            f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: others may enter; run: chmod 700 {path}"
+        )
+    return path
+
+
+def fresh_address(prefix: str = "manager") -> str:
+    """A path for a socket that nobody has used yet."""
+    return os.path.join(runtime_dir(), f"{prefix}-{os.getpid()}-{next(tempfile._get_candidate_names())}.sock")  # type: ignore[attr-defined]

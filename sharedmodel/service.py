@@ -1,0 +1,446 @@
+"""The server: one loop for all sessions, threads for what would hold it up.
+
+    listening socket ─► sessions ─► loop ─┬─ quick methods run right here: no hop
+                                          └─ the others on a worker thread
+
+A method is quick when its last runs took less than 0.2 ms. One that is not, this time (it blocks, it
+waits for a lock), does not stop the host: the monitor sees the loop stand still, gives it to another
+thread within milliseconds, and the first thread goes on as a mere worker.
+
+Before it sleeps the loop looks a few times for the next frame; see `session` for why.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from . import failure, handshake, link, wire
+from .call import Call
+from .control import CONTROL, Control
+from .errors import NotPermitted, ProtocolError
+from .objects import Objects, Served
+from .peer import BACKLOG_MOST, Peer
+from .proxy import load_in_host
+from .workers import Workers
+
+QUICK: Final = 200e-6
+STANDSTILL: Final = 4e-3
+_QUIET: Final = 25  # ticks of the monitor without a call, after which it sleeps until there is one
+_LOOKS_MOST: Final = 150  # of 0.3 µs each
+_LOOK_AGAIN: Final = 64
+_HEARTBEAT: Final = 5.0
+_IN: Final = select.EPOLLIN | select.EPOLLRDHUP
+_ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
+
+logger = logging.getLogger("sharedmodel")
+
+
+class Limits(NamedTuple):
+    """Bounds of one host; bytes are per session."""
+
+    sessions: int = 4096
+    request_bytes: int = 16 << 30
+    reply_quota: int = 1 << 30
+    payload: int = wire.MAX_PAYLOAD
+    kind: str | None = None  # "shm" or "memfd" for all; by itself, memfd for other users and small /dev/shm
+
+
+class Entry(NamedTuple):
+    """Who may connect: these uids, and members of the group if one is given."""
+
+    uids: frozenset[int]
+    group: int | None = None
+
+    def admits(self, sock: socket.socket, who: link.Peer) -> bool:
+        if who.uid in self.uids:
+            return True
+        return self.group is not None and (who.gid == self.group or self.group in link.groups_of(sock))
+
+
+class Service:
+    """Serves a table of objects on a listening socket."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        objects: Objects,
+        *,
+        authkey: bytes | None = None,
+        entry: Entry | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.listener = listener
+        self.address: str = listener.getsockname()
+        self.objects = objects
+        self.limits = limits or Limits()
+        self.workers = Workers()
+        self.peers: dict[int, Peer] = {}
+        self.info: dict[str, Any] = {}
+        self.stopped = threading.Event()
+        self._authkey = authkey
+        self._entry = entry or Entry(frozenset({os.geteuid()}))
+        self._control = Served("", "host", Control(self), Control.EXPOSED)
+        self._calls: deque[Call] = deque()
+        self._epoll = select.epoll()
+        self._pidfds: dict[int, Peer] = {}
+        self._nonces: dict[int, tuple[bytes, bytes, list[Any]]] = {}
+        self._since: dict[int, float] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lead_lock = threading.Lock()
+        self._running: Call | None = None
+        self._started = 0.0
+        self._lap = 0
+        self._monitor_wake = threading.Event()
+        self._looks = 0 if _ONE_CORE else _LOOKS_MOST
+        self._skipped = 0
+        self._warned: dict[str, float] = {}
+        self._paused_until = 0.0
+        self._closed = False
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to serve, on threads of the service's own."""
+        self.listener.setblocking(False)
+        self._epoll.register(self.listener.fileno(), select.EPOLLIN)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        os.register_at_fork(after_in_child=self._abandon)
+        threading.Thread(target=self._monitor, name="sharedmodel-monitor", daemon=True).start()
+        self.workers.submit(self._lead)
+
+    def serve_forever(self) -> None:
+        """Serve until `stop` is called, then close."""
+        self.start()
+        try:
+            # In slices, so that signal handlers of the main thread run soon on every platform.
+            while not self.stopped.wait(60):
+                pass
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Have `serve_forever` return. May be called from a signal handler and from any thread."""
+        self.stopped.set()
+        self._monitor_wake.set()
+        os.eventfd_write(self._wake_fd, 1)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End every session and wait for what runs, ``timeout`` seconds at most. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        self.workers.close(timeout)
+        for peer in list(self.peers.values()):
+            peer.close()
+        self.listener.close()
+        self._epoll.close()
+
+    def _abandon(self) -> None:
+        """In a process that the model forked: the sockets are the parent's, and only its own end counts."""
+        if not self._closed:
+            self._closed = True
+            self._epoll.close()
+            link.close_all([self.listener.detach(), self._wake_fd])
+            for peer in self.peers.values():
+                link.close_all([peer.sock.detach(), peer.pidfd])
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        """Run the loop on this thread, until the service stops or another thread has been given it."""
+        while not self.stopped.is_set():
+            while self._calls:
+                if not self._dispatch(self._calls.popleft()):
+                    return
+            for fd, mask in self._events():
+                self._event(fd, mask)
+                while self._calls:
+                    if not self._dispatch(self._calls.popleft()):
+                        return
+
+    def _events(self) -> list[tuple[int, int]]:
+        poll = self._epoll.poll
+        looks = self._looks
+        if not looks and not _ONE_CORE:
+            self._skipped += 1
+            if self._skipped >= _LOOK_AGAIN:
+                self._skipped, looks = 0, _LOOKS_MOST
+        if self.workers.busy > 1:
+            looks = 0  # a model is at work: the cores are its
+        for _ in range(looks):
+            if events := poll(0):
+                self._looks = min(_LOOKS_MOST, looks + 16)
+                return events
+        if looks:
+            self._looks = looks // 2 if looks > 8 else 0
+        events = poll(_HEARTBEAT)
+        if not events:
+            self._heartbeat()
+        return events
+
+    def _event(self, fd: int, mask: int) -> None:
+        peer = self.peers.get(fd)
+        if peer is not None:
+            self._session_event(peer, mask)
+        elif fd == self.listener.fileno():
+            self._accept()
+        elif fd in self._pidfds:
+            self._end(self._pidfds[fd], "its process died")
+
+    def _session_event(self, peer: Peer, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            peer.flush()
+            self.watch(peer)
+        if mask & ~select.EPOLLOUT:
+            self.guarded(peer, lambda: None if peer.read() else self._end(peer, ""))
+
+    def guarded(self, peer: Peer, task: Callable[[], Any]) -> None:
+        """Run something for a session; what it does wrong ends that session and touches no other."""
+        try:
+            task()
+        except ProtocolError as exc:
+            self._end(peer, f"protocol error: {exc}")
+        except MemoryError:
+            self._end(peer, "a frame that takes more memory than there is")
+        except Exception:
+            logger.exception("%r is ended: a fault of the host", peer)
+            self._end(peer, "a fault of the host")
+
+    def enqueue(self, call: Call) -> None:
+        """Take a call in, on the loop's thread: it is dispatched next."""
+        self._calls.append(call)
+
+    def run_here(self, call: Call) -> None:
+        """Run a call on this thread, which is a worker's."""
+        try:
+            served = self._served(call)
+        except KeyError as exc:
+            self._await_object(call, exc)
+        else:
+            call.run(served)
+
+    def _await_object(self, call: Call, exc: KeyError) -> None:
+        """A call to a name that is still loading waits for it; any other unknown object is an error."""
+        wait = self.objects.announced(call.ident)
+        if wait is None:
+            call.fail(exc)
+            return
+
+        def then() -> None:
+            try:
+                served = wait()
+            except Exception as why:
+                call.fail(why)
+            else:
+                call.run(served)
+
+        self.workers.submit(then)
+
+    def _served(self, call: Call) -> Served:
+        return self._control if call.ident == CONTROL else self.objects.get(call.ident)
+
+    def _dispatch(self, call: Call) -> bool:
+        """Run a call here or on a worker. False when this thread has lost the loop meanwhile."""
+        try:
+            served = self._served(call)
+        except KeyError as exc:
+            self._await_object(call, exc)
+            return True
+        pace = served.pace.get(call.method, 1.0)
+        if pace > QUICK or call.problem is not None:
+            self.workers.submit(lambda: self._timed(call, served, pace))
+            return True
+        return self._inline(call, served, pace)
+
+    def _timed(self, call: Call, served: Served, pace: float) -> None:
+        start = time.perf_counter()
+        method = call.method
+        call.run(served)
+        del call
+        _note(served, method, time.perf_counter() - start, pace)
+
+    def _inline(self, call: Call, served: Served, pace: float) -> bool:
+        self._lap += 1
+        self._started = start = time.perf_counter()
+        self._running = call
+        if self._monitor_wake is not None and not self._monitor_wake.is_set():
+            self._monitor_wake.set()
+        call.run(served)
+        _note(served, call.method, time.perf_counter() - start, pace)
+        with self._lead_lock:
+            mine = self._running is call
+            self._running = None if mine else self._running
+        return mine
+
+    def _monitor(self) -> None:
+        """Give the loop to another thread when the one that has it stands still in a method."""
+        lap, quiet = -1, 0
+        while not self.stopped.is_set():
+            quiet = quiet + 1 if self._lap == lap and self._running is None else 0
+            lap = self._lap
+            if quiet > _QUIET:
+                self._monitor_wake.clear()
+                self._monitor_wake.wait()
+                quiet = 0
+            time.sleep(STANDSTILL)
+            with self._lead_lock:
+                late = self._running is not None and time.perf_counter() - self._started > STANDSTILL
+                if late:
+                    self._running = None
+            if late:
+                self.workers.submit(self._lead)
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.listener.accept()
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                self._pause(f"no further connection can be taken: {exc.strerror} (raise ulimit -n)")
+            return
+        sock.setblocking(False)
+        who = link.peer_of(sock)
+        if not self._entry.admits(sock, who):
+            self._refuse(sock, NotPermitted(f"uid {who.uid} may not enter {self.address}"))
+        elif len(self.peers) >= self.limits.sessions:
+            self._refuse(sock, NotPermitted(f"{self.address} has {len(self.peers)} sessions, its limit"))
+        else:
+            peer = self.peers[sock.fileno()] = Peer(self, sock, who)
+            self._since[peer.fd] = time.monotonic()
+            self._epoll.register(peer.fd, _IN)
+
+    def _pause(self, reason: str) -> None:
+        # Level-triggered and not to be served: left registered, the listener would spin the loop.
+        self.warn_once("accept", reason)
+        self._epoll.modify(self.listener.fileno(), 0)
+        threading.Timer(0.2, self._resume).start()
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._epoll.modify(self.listener.fileno(), select.EPOLLIN)
+
+    def _refuse(self, sock: socket.socket, exc: NotPermitted) -> None:
+        self.warn_once(f"refused {exc}", str(exc))
+        try:
+            sock.send(wire.frame([wire.FAILURE, 0, *failure.to_wire(exc)]))
+        except OSError:
+            pass
+        sock.close()
+
+    def greet(self, peer: Peer, message: list[Any]) -> None:
+        """The host's part of the handshake (see `handshake`)."""
+        if message[0] == wire.HELLO:
+            self._hello(peer, message)
+        elif message[0] == wire.PROOF and peer.fd in self._nonces:
+            theirs, ours, hello = self._nonces.pop(peer.fd)
+            assert self._authkey is not None
+            if not handshake.matches(message[1], handshake.digest(self._authkey, b"client", theirs, ours)):
+                self._reject(peer, "digest received was wrong")
+                return
+            self._welcome(peer, hello, handshake.digest(self._authkey, b"host", theirs, ours))
+        else:
+            raise ProtocolError(f"a frame of kind {message[0]} before the handshake")
+
+    def _hello(self, peer: Peer, message: list[Any]) -> None:
+        _, lowest, highest, who, nonce = message
+        if not lowest <= wire.VERSION <= highest:
+            exc = ProtocolError(
+                f"the host speaks version {wire.VERSION} of the protocol, the client {lowest} to {highest}: "
+                "install the same sharedmodel on both sides"
+            )
+            peer.send(wire.frame([wire.FAILURE, 0, *failure.to_wire(exc)]))
+            raise exc
+        if not isinstance(who, dict) or not isinstance(nonce, bytes):
+            raise ProtocolError("a malformed HELLO")
+        if self._authkey is None:
+            self._welcome(peer, message, b"")
+            return
+        ours = os.urandom(handshake.NONCE)
+        self._nonces[peer.fd] = (nonce, ours, message)
+        peer.send(wire.frame([wire.CHALLENGE, ours]))
+
+    def _reject(self, peer: Peer, text: str) -> None:
+        from multiprocessing import AuthenticationError
+
+        peer.send(wire.frame([wire.FAILURE, 0, *failure.to_wire(AuthenticationError(text))]))
+        raise ProtocolError(text)
+
+    def _welcome(self, peer: Peer, hello: list[Any], proof: bytes) -> None:
+        peer.greeted = True
+        peer.shared_memory = hello[3].get("shared_memory") is True
+        self._since.pop(peer.fd, None)
+        self._watch_process(peer)
+        about = {"pid": os.getpid(), "address": self.address, **self.info}
+        peer.send(wire.frame([wire.WELCOME, wire.VERSION, about, proof]))
+
+    def _watch_process(self, peer: Peer) -> None:
+        # The socket alone does not tell: a child that the client forked may hold it open.
+        try:
+            peer.pidfd = os.pidfd_open(peer.who.pid)
+            self._pidfds[peer.pidfd] = peer
+            self._epoll.register(peer.pidfd, select.EPOLLIN)
+        except OSError:
+            peer.pidfd = -1  # in another pid namespace: its socket's end must do
+
+    def watch(self, peer: Peer) -> None:
+        """Ask for the events that a session needs now."""
+        mask = select.EPOLLOUT if peer.unsent else 0
+        if peer.unsent < BACKLOG_MOST:
+            mask |= _IN
+        try:
+            self._epoll.modify(peer.fd, mask)
+        except (OSError, ValueError):
+            pass  # closed meanwhile
+
+    def _end(self, peer: Peer, reason: str) -> None:
+        if self.peers.pop(peer.fd, None) is None:
+            return
+        if reason:
+            logger.warning("%r is ended: %s", peer, reason)
+        self._since.pop(peer.fd, None)
+        self._nonces.pop(peer.fd, None)
+        for fd in (peer.fd, peer.pidfd):
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, ValueError):
+                pass
+        self._pidfds.pop(peer.pidfd, None)
+        self.workers.submit(peer.close)
+
+    def _heartbeat(self) -> None:
+        late = time.monotonic() - handshake.HELLO_TIMEOUT
+        for fd, since in list(self._since.items()):
+            if since < late and fd in self.peers:
+                self._end(self.peers[fd], "it connected and said nothing")
+
+    # -- for sessions ------------------------------------------------------------------------------------
+
+    def let_go(self, ident: Any, count: int) -> None:
+        """References that a session had are gone. What dies of it dies on this thread."""
+        self.objects.decref(ident, count)
+
+    def load_proxy(self, fields: list[Any]) -> Any:
+        return load_in_host(self, fields)
+
+    def warn_once(self, key: str, text: str) -> None:
+        """A warning that would otherwise be repeated: once a minute."""
+        now = time.monotonic()
+        if now - self._warned.get(key, -1e9) > 60:
+            self._warned[key] = now
+            logger.warning("%s", text)
+
+
+def _note(served: Served, method: str, took: float, pace: float) -> None:
+    # Slow at once, quick only after several quick runs.
+    served.pace[method] = took if took > pace or pace >= 1.0 else pace + (took - pace) / 4

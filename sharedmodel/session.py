@@ -1,0 +1,326 @@
+"""One connection to a host, for any number of threads. Calls block until their result is here.
+
+There is no reading thread. Whoever waits reads, for all: the first caller takes the reading lock and
+hands out replies until its own has come, then wakes the next. A lone caller pays no hop.
+
+    caller A   send ─ read ─ read ─ [its reply] ─ wake B
+    caller B   send ─ wait ···················· ─ read ─ [its reply]
+
+Before it blocks, a reader looks a few times whether the reply is there already: waking a sleeping core
+costs more (20 µs and up on a virtual machine) than a quick call does. The number of looks follows
+their success, and is none on a busy machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from . import handshake, link, wire
+from .channel import Channel, Loader, Pending
+from .codec import ProxyBytes
+from .errors import DeadlineExceeded, HostLost, ProtocolError
+from .segment import Segment
+from .tensor import Array
+
+READ_SIZE: Final = 256 << 10
+CONTROL: Final = 0  # the object that stands for the host itself
+_LOOKS_MOST: Final = 120  # of 0.35 µs each
+_LOOK_AGAIN: Final = 64  # calls after which a spin that never succeeded is tried once more
+_ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
+
+
+class _Waiter(Pending):
+    """A call whose thread may sleep on its gate while another thread reads."""
+
+    __slots__ = ("gate",)
+
+    def __init__(self, method: str) -> None:
+        super().__init__(method)
+        self.gate: threading.Lock | None = None
+
+    def finish(self, value: Any, error: Exception | None) -> None:
+        super().finish(value, error)
+        self.advance()
+
+    def advance(self) -> None:
+        if self.gate is not None:
+            with contextlib.suppress(RuntimeError):  # open already
+                self.gate.release()
+
+
+class Session:
+    """A connection and all it holds; everything goes when it goes.
+
+    Raises HostUnavailable, NotPermitted or AuthenticationError when it can't be made.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        authkey: bytes | None = None,
+        timeout: float | None = None,
+        shared_memory: bool = True,
+        proxy: ProxyBytes = lambda value: None,
+        load: Loader = lambda fields: None,
+    ) -> None:
+        self.address = address
+        self.pid = os.getpid()
+        self._socket = link.connect(address, timeout)
+        try:
+            self.welcome = handshake.greet(self._socket, authkey, shared_memory, timeout)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.shared_memory = shared_memory
+        self.channel = Channel(self._grow, proxy, load)
+        self._poller = select.poll()
+        self._poller.register(self._socket, select.POLLIN)
+        self._send_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._followers: deque[_Waiter] = deque()
+        self._looks = 0 if _ONE_CORE else _LOOKS_MOST
+        self._skipped = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.channel.lost is None
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    def call(
+        self, ident: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None = None
+    ) -> Any:
+        """The result of ``method`` of object ``ident``.
+
+        A stream comes back as an iterator. Raises what the model raised, CannotCross, DeadlineExceeded
+        after ``timeout`` seconds, HostLost, or another error of the tree in `errors`.
+        """
+        waiter = _Waiter(method)
+        self._send(self.channel.begin(waiter, ident, args, kwargs, timeout))
+        end = None if timeout is None else time.monotonic() + timeout
+        self._wait(waiter, end, until_stream=True)
+        if waiter.error is not None:
+            try:
+                raise waiter.error
+            finally:
+                del waiter  # or the error, its traceback and this frame keep one another alive
+        if waiter.stream is not None:
+            return Stream(self, waiter, end)
+        return waiter.value
+
+    def control(self, method: str, *args: Any, timeout: float | None = None) -> Any:
+        """A call to the host itself."""
+        return self.call(CONTROL, method, args, {}, timeout)
+
+    def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array | None:
+        """An array in shared memory, or None where there is none to be had."""
+        return self.channel.requests.empty(shape, dtype, order)
+
+    def drop(self, ident: Any) -> None:
+        """One reference to an object fewer. Safe in a finalizer: sends only if nobody else is sending."""
+        self.channel.drops.append(ident)
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Tell the host what it need not keep, if that can be done without waiting."""
+        if self.alive and self.pid == os.getpid() and self._send_lock.acquire(blocking=False):
+            try:
+                if data := self.channel.chores():
+                    self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError:
+                pass  # a full or dead socket: the host learns it from the socket's end
+            finally:
+                self._send_lock.release()
+
+    def close(self) -> None:
+        """End the session; calls on their way end with HostLost. Idempotent."""
+        self._lose(HostLost(f"the session with {self.address} was closed"))
+
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's, without a word to the host."""
+        with contextlib.suppress(OSError):
+            os.close(self._socket.detach())
+        self.channel.lost = HostLost("this session belongs to the parent process")
+        self.channel.replies.segments.clear()
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        try:
+            with self._send_lock:
+                self._socket.sendall(data)
+        except OSError as exc:
+            self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
+
+    def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
+        if not self.shared_memory:
+            return None
+        number = self.control("grow", nbytes)
+        return None if number is None else (number, self.channel.arrived(number))
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait(self, waiter: _Waiter, end: float | None, *, until_stream: bool = False) -> None:
+        """Until the call is done (or its stream has begun). Raises DeadlineExceeded."""
+
+        def ready() -> bool:
+            return waiter.done or (until_stream and waiter.stream is not None)
+
+        try:
+            self._wait_for(ready, waiter, end)
+        except BaseException:
+            if not waiter.done:
+                self.cancel(waiter)
+            raise
+
+    def _wait_for(self, ready: Callable[[], bool], waiter: _Waiter, end: float | None) -> None:
+        while not ready():
+            if self._read_lock.acquire(blocking=False):
+                try:
+                    while not ready():
+                        self._read(end)
+                finally:
+                    self._read_lock.release()
+                    self._promote()
+            else:
+                self._follow(ready, waiter, end)
+
+    def _follow(self, ready: Callable[[], bool], waiter: _Waiter, end: float | None) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+        waiter.gate = gate
+        self._followers.append(waiter)
+        # The reader may have left between our look at its lock and our queueing up.
+        if not ready() and self._read_lock.locked():
+            left = -1.0 if end is None else max(0.0, end - time.monotonic())
+            if not gate.acquire(timeout=left) and not ready():
+                self._leave(waiter)
+                raise _too_late()
+        self._leave(waiter)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        waiter.gate = None
+        with contextlib.suppress(ValueError):
+            self._followers.remove(waiter)
+
+    def _promote(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._followers.popleft().advance()
+
+    def _read(self, end: float | None) -> None:
+        """Take in what the host has sent, waiting for it. The reading lock is held."""
+        if self.channel.lost is not None:
+            raise self.channel.lost
+        if not self._look() and not self._poller.poll(_milliseconds(end)):
+            raise _too_late()
+        try:
+            data, fds = link.receive(self._socket, READ_SIZE)
+            if data:
+                self.channel.feed(data, fds)
+                return
+            self._lose(HostLost(f"the host at {self.address} went away in mid-call"))
+        except OSError as exc:
+            self._lose(HostLost(f"the host at {self.address} went away in mid-call: {exc.strerror}"))
+        except ProtocolError as exc:
+            self._lose(exc)
+            raise
+        except BaseException:
+            # Interrupted between taking bytes off the socket and their last use: the stream is torn.
+            self._lose(HostLost("interrupted in the middle of a message"))
+            raise
+
+    def _look(self) -> bool:
+        """Look a few times whether something is there. Succeeding makes for more looks, failing for fewer."""
+        looks = self._looks
+        if not looks:
+            self._skipped += 1
+            if self._skipped < _LOOK_AGAIN or _ONE_CORE:
+                return False
+            self._skipped, looks = 0, _LOOKS_MOST
+        poll = self._poller.poll
+        for _ in range(looks):
+            if poll(0):
+                self._looks = min(_LOOKS_MOST, looks + 16)
+                return True
+        self._looks = looks // 2 if looks > 8 else 0
+        return False
+
+    # -- the end of calls and of the session ---------------------------------------------------------
+
+    def cancel(self, pending: Pending) -> None:
+        """Give a call up. Its blocks stay the host's until the host answers."""
+        if self.alive and not pending.done:
+            self._send(wire.frame([wire.CANCEL, pending.rid]))
+
+    def credit(self, pending: Pending, items: int) -> None:
+        self._send(wire.frame([wire.CREDIT, pending.rid, items]))
+
+    def _lose(self, error: Exception) -> None:
+        ended = self.channel.lose(error)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that polls
+        self._socket.close()
+        for pending in ended:
+            pending.advance()
+
+
+class Stream(Iterator[Any]):
+    """The items of a streamed result, as they are made. Close it to end the method early."""
+
+    def __init__(self, session: Session, waiter: _Waiter, end: float | None) -> None:
+        self._session = session
+        self._waiter = waiter
+        self._end = end
+        self._taken = 0
+        self._closed = False
+
+    def __next__(self) -> Any:
+        waiter, session = self._waiter, self._session
+        items = waiter.stream
+        assert items is not None
+        if self._closed:
+            raise StopIteration
+        session._wait_for(lambda: bool(items) or waiter.done, waiter, self._end)
+        if items:
+            self._taken += 1
+            if self._taken % 8 == 0 and not waiter.done:
+                session.credit(waiter, 8)
+            return items.popleft()
+        self._closed = True
+        if waiter.error is not None:
+            raise waiter.error
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the stream; the method in the host is told. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._session.cancel(self._waiter)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and not self._waiter.done:
+            self._session.channel.drops.append(("stream", self._waiter.rid))
+            self._session.nudge()
+
+
+def _milliseconds(end: float | None) -> int | None:
+    return None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
+
+
+def _too_late() -> Exception:
+    return DeadlineExceeded("the caller's deadline passed before the result came")

@@ -1,0 +1,103 @@
+"""The sessions of this process: one for each address, shared by all its threads, made on demand.
+
+A forked child has none of its parent's: the first call there makes its own. Arrays that live at the
+fork stay valid in both processes (see `memory`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from .codec import ProxyBytes
+from .session import Session
+
+
+class Sessions:
+    """A table of sessions; `SESSIONS` is that of the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._open: dict[str, Session] = {}
+        self._keys: dict[str, bytes] = {}
+        self._options: dict[str, dict[str, Any]] = {}
+        self._quiesced: list[Session] = []
+        self._hooked = False
+
+    def remember(self, address: str, authkey: bytes | None = None, **options: Any) -> None:
+        """Use this key, and these options of `Session`, for an address from now on."""
+        if authkey is not None:
+            self._keys[address] = bytes(authkey)
+        if options:
+            self._options[address] = options
+
+    def current(self, address: str, timeout: float | None = None) -> Session:
+        """The live session with a host, connecting if there is none. Raises what `Session` raises."""
+        session = self._open.get(address)
+        if session is not None and session.channel.lost is None:
+            return session
+        with self._lock:
+            session = self._open.get(address)
+            if session is None or not session.alive:
+                session = self._open[address] = self._connect(address, timeout)
+            return session
+
+    def close(self, address: str) -> None:
+        """End the session with a host, if there is one."""
+        with self._lock:
+            session = self._open.pop(address, None)
+        if session is not None:
+            session.close()
+
+    def _connect(self, address: str, timeout: float | None) -> Session:
+        from .proxy import load_in_client, proxy_bytes
+
+        self._hook()
+        options = self._options.get(address, {})
+        load = load_in_client(address)
+        proxies: ProxyBytes = proxy_bytes
+        key = self._keys.get(address)
+        try:
+            return Session(address, authkey=key, timeout=timeout, proxy=proxies, load=load, **options)
+        except Exception as exc:
+            if key is not None or type(exc).__name__ != "AuthenticationError":
+                raise
+            # As the standard library does: the process's own key, which its children inherit.
+            from multiprocessing import current_process
+
+            return Session(
+                address, authkey=current_process().authkey, timeout=timeout, proxy=proxies, load=load, **options
+            )
+
+    def _hook(self) -> None:
+        if not self._hooked:
+            self._hooked = True
+            os.register_at_fork(
+                before=self._before_fork, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+            )
+
+    def _before_fork(self) -> None:
+        self._lock.acquire()
+        for session in self._open.values():
+            session.channel.requests.lock.acquire()
+            self._quiesced.append(session)
+            if session.alive:
+                session.channel.cut_off()
+
+    def _after_in_parent(self) -> None:
+        for session in self._quiesced:
+            session.channel.requests.lock.release()
+        self._quiesced.clear()
+        self._lock.release()
+
+    def _after_in_child(self) -> None:
+        for session in self._quiesced:
+            session.forget()
+        self._quiesced.clear()
+        self._open = {}
+        self._lock = threading.RLock()
+
+
+SESSIONS = Sessions()
+

@@ -1,0 +1,78 @@
+"""Threads that run what would hold up the loop. They are started as needed and go when idle."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+IDLE: Final = 20.0
+MOST: Final = 512
+
+logger = logging.getLogger("sharedmodel")
+
+
+class Workers:
+    """A pool without a bound worth speaking of: a blocked method must not keep another from running."""
+
+    def __init__(self, name: str = "sharedmodel-worker") -> None:
+        self._name = name
+        self._queue: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """Threads that are running something."""
+        return len(self._threads) - self._idle
+
+    def submit(self, task: Callable[[], Any]) -> None:
+        """Run ``task`` on some thread, soon. Past 512 threads it waits for one."""
+        with self._lock:
+            if self._idle > self._queue.qsize() or len(self._threads) >= MOST:
+                self._queue.put(task)
+                return
+            thread = threading.Thread(target=self._work, args=(task,), name=self._name, daemon=True)
+            self._threads.add(thread)
+        thread.start()
+
+    def close(self, timeout: float) -> bool:
+        """Let the threads end; whether they all did in time. Idempotent."""
+        self._closed = True
+        threads = list(self._threads)
+        for _ in threads:
+            self._queue.put(None)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+        return not any(thread.is_alive() for thread in threads)
+
+    def _work(self, task: Callable[[], Any] | None) -> None:
+        while task is not None:
+            try:
+                task()
+            except BaseException:
+                logger.exception("a task of the host failed")
+            task = self._next()
+        self._threads.discard(threading.current_thread())
+
+    def _next(self) -> Callable[[], Any] | None:
+        if self._closed:
+            return None
+        with self._lock:
+            self._idle += 1
+        task: Callable[[], Any] | None = None
+        try:
+            task = self._queue.get(timeout=IDLE)
+        except queue.Empty:
+            pass
+        with self._lock:
+            self._idle -= 1
+            # submit() may have counted on this thread between the time-out and here.
+            if task is None and not self._queue.empty():
+                task = self._queue.get_nowait()
+        return task
