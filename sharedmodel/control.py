@@ -10,6 +10,7 @@ from .errors import BadArgument
 from .process import resident
 
 if TYPE_CHECKING:
+    from .objects import Served
     from .peer import Peer
     from .service import Service
 
@@ -40,14 +41,7 @@ class Control:
 
     def describe(self, ident: Any) -> dict[str, Any]:
         """What is exposed of an object, and what else its clients should know."""
-        served = self._service.objects.get(ident)
-        return {
-            "typeid": served.typeid,
-            "exposed": tuple(sorted(served.exposed)),
-            "idempotent": tuple(sorted(served.idempotent)),
-            "permanent": served.permanent,
-            **served.info,
-        }
+        return described(self._service.objects.get(ident))
 
     def grow(self, nbytes: int) -> int | None:
         """A further segment for this session's arguments; None when it may have no more."""
@@ -94,6 +88,17 @@ class Control:
             ],
             **self._service.info,
         }
+
+
+def described(served: Served) -> dict[str, Any]:
+    """What clients should know of an object."""
+    return {
+        "typeid": served.typeid,
+        "exposed": tuple(sorted(served.exposed)),
+        "idempotent": tuple(sorted(served.idempotent)),
+        "permanent": served.permanent,
+        **served.info,
+    }
 
 
 def _peer() -> Peer:

@@ -141,13 +141,17 @@ class Objects:
         """How to wait for a name that is not served yet, or None."""
         return self._announced.get(ident) if isinstance(ident, str) else None
 
-    def retract(self, name: str) -> None:
-        """Serve a name no longer. Calls that run go on; a name that is not served is fine."""
+    def retract(self, name: str, *, keep_announced: bool = False) -> None:
+        """Serve a name no longer. Calls that run go on; a name that is not served is fine.
+
+        With ``keep_announced`` the next call waits for it as it did before it was published.
+        """
         with self._lock:
             served = self._by_ident.pop(name, None)
             if served is not None:
                 self._ident_of.pop(id(served.obj), None)
-        self._announced.pop(name, None)
+        if not keep_announced:
+            self._announced.pop(name, None)
 
     def incref(self, ident: Any) -> Served:
         """One reference more. Raises KeyError for an object that is gone."""

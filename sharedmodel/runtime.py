@@ -12,12 +12,13 @@ from .errors import NotPermitted
 VARIABLE: Final = "SHAREDMODEL_RUNTIME_DIR"
 
 
-def runtime_dir() -> str:
-    """The directory, made if need be: ``$SHAREDMODEL_RUNTIME_DIR``, ``$XDG_RUNTIME_DIR/sharedmodel``, or one in /tmp.
+def runtime_dir(path: str | None = None) -> str:
+    """The directory, made if need be.
 
+    ``path``, ``$SHAREDMODEL_RUNTIME_DIR``, ``$XDG_RUNTIME_DIR/sharedmodel``, or one in /tmp.
     Raises NotPermitted when it is another user's or open to others.
     """
-    path = os.environ.get(VARIABLE)
+    path = path or os.environ.get(VARIABLE)
     if not path:
         base = os.environ.get("XDG_RUNTIME_DIR")
         path = f"{base}/sharedmodel" if base and os.path.isdir(base) else f"/tmp/sharedmodel-{os.geteuid()}"
