@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .objects import Served
     from .peer import Peer
 
+_NOTHING: Final[Any] = ()
 WINDOW: Final = 16  # items of a stream that may be on their way
 
 
@@ -26,16 +27,20 @@ class InputRef(weakref.ref[Array]):
     """A view of the caller's block; tells when the model lets go of it, once somebody wants to know."""
 
     __slots__ = ("armed", "serial", "sink", "ticket")
+    armed: bool
+    serial: int
+    ticket: int
+    sink: deque[int]
 
-    def __init__(self, array: Array, _: Any, serial: int, ticket: int, sink: deque[int]) -> None:
-        super().__init__(array, _let_go)
-        self.serial = serial
-        self.ticket = ticket
-        self.sink = sink
-        self.armed = False
 
-    def __new__(cls, array: Array, *_: Any) -> InputRef:
-        return super().__new__(cls, array, _let_go)
+def input_ref(array: Array, serial: int, ticket: int, sink: deque[int]) -> InputRef:
+    """Watch an array; ``ticket`` is appended to ``sink`` when it dies, if that is asked for by then."""
+    ref = InputRef(array, _let_go)
+    ref.armed = False
+    ref.serial = serial
+    ref.ticket = ticket
+    ref.sink = sink
+    return ref
 
 
 def _let_go(ref: Any) -> None:
@@ -71,28 +76,29 @@ class Call:
     def run(self, served: Served) -> None:
         """Call the method and answer. Never raises: what the method raises is the answer."""
         reply.current.call = self
-        value: Any = None
         try:
-            self.check()
-            value = self._invoke(served)
-            if isinstance(value, types.GeneratorType):
-                stream, value = value, None
-                self.credit = threading.Semaphore(WINDOW)
-                self.peer.background(lambda: self._pump(stream))
+            if self.cancelled or self.deadline is not None or self.problem is not None:
+                self.check()
+            method = served.method(self.method)
+            args, kwargs = self.args, self.kwargs
+            self.args = self.kwargs = _NOTHING  # only the method refers to its arguments from now on
+            value = method(*args, **kwargs)
+            del args, kwargs
+            if served.method_to_typeid and self.method in served.method_to_typeid:
+                value = self.peer.as_proxy(served.method_to_typeid[self.method], value)
+            elif type(value) is types.GeneratorType:
+                self._stream(value)
                 return
             self.peer.answer(self, value)
         except BaseException as exc:
+            args = kwargs = _NOTHING
             self.fail(exc)
         finally:
             reply.current.call = None
 
-    def _invoke(self, served: Served) -> Any:
-        method = served.method(self.method)
-        args, kwargs = self.args, self.kwargs
-        self.args, self.kwargs = [], {}
-        value = method(*args, **kwargs)
-        typeid = served.method_to_typeid.get(self.method) if served.method_to_typeid else None
-        return self.peer.as_proxy(typeid, value) if typeid is not None else value
+    def _stream(self, items: types.GeneratorType[Any, Any, Any]) -> None:
+        self.credit = threading.Semaphore(WINDOW)
+        self.peer.background(lambda: self._pump(items))
 
     def check(self) -> None:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
@@ -105,9 +111,8 @@ class Call:
 
     def fail(self, exc: BaseException) -> None:
         """Answer with an exception; nothing of it stays here."""
-        self.args, self.kwargs = [], {}
+        self.args = self.kwargs = _NOTHING
         self.peer.fail(self, exc)
-        exc.__traceback__ = None  # its frames hold views of the caller's memory
 
     def _pump(self, stream: types.GeneratorType[Any, Any, Any]) -> None:
         """Send a generator's items as fast as the caller takes them."""

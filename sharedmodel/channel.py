@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -32,26 +32,23 @@ Loader = Callable[[list[Any]], Any]
 
 
 class Pending:
-    """A call on its way. ``finish`` is called once, with its value or its exception."""
+    """A call on its way. ``ready`` is set when there is news: its end, or an item of its stream."""
 
-    __slots__ = ("done", "error", "method", "refs", "rid", "stream", "value")
+    # Class attributes, because a call sets two or three of these and making one must be cheap.
+    rid = 0
+    ready = False
+    done = False
+    value: Any = None
+    error: Exception | None = None
+    refs: Sequence[TensorRef] = ()
+    stream: deque[Any] | None = None
 
     def __init__(self, method: str = "") -> None:
-        self.rid = 0
         self.method = method
-        self.done = False
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.refs: list[TensorRef] = []
-        self.stream: deque[Any] | None = None
 
-    def finish(self, value: Any, error: Exception | None) -> None:
-        self.value = value
-        self.error = error
-        self.done = True
-
-    def advance(self) -> None:
-        """A stream has begun, or one more of its items is here."""
+    def news(self) -> None:
+        """The call has ended, its stream has begun, or an item is here."""
+        self.ready = True
 
 
 class Channel:
@@ -87,7 +84,7 @@ class Channel:
         rid = pending.rid = next(self._numbers)
         encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy)
         released = self._take_released()
-        listed = [outermost(arg) for arg in args]
+        listed = [outermost(arg) for arg in args] if args else []
         named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
         try:
             payload = encoder.pack([wire.CALL, rid, ident, pending.method, listed, named, timeout, released])
@@ -155,43 +152,46 @@ class Channel:
 
     def feed(self, data: bytes, fds: list[int]) -> None:
         """Take in what has come. Raises ProtocolError when the host breaks the rules."""
-        self._fds.extend(fds)
+        if fds:
+            self._fds.extend(fds)
         for payload in self._framer.feed(data):
             self._message(payload)
 
     def _message(self, payload: Any) -> None:
         message = self._decoder.unpack(payload)
-        handle = _HANDLERS.get(message[0])
-        if handle is None:
-            raise ProtocolError(f"a frame of unknown kind {message[0]} from the host")
         try:
-            handle(self, message)
+            _HANDLERS[message[0]](self, message)
+        except KeyError:
+            raise ProtocolError(f"a frame of unknown kind {message[0]} from the host") from None
         except (ValueError, TypeError, IndexError) as exc:
             raise ProtocolError(f"a malformed frame of kind {message[0]} from the host") from exc
 
     def _reply(self, message: list[Any]) -> None:
         problem = self._decoder.problem
-        self._finish(message[1], message[2], CannotCross(str(problem)) if problem else None)
+        self._finish(message[1], message[2], None if problem is None else CannotCross(str(problem)))
 
     def _failure(self, message: list[Any]) -> None:
         self._finish(message[1], None, failure.from_wire(message[2:]))
 
     def _finish(self, rid: int, value: Any, error: Exception | None) -> None:
         pending = self.pending.pop(rid, None)
-        if pending is not None:
+        if pending is None:
+            return
+        if pending.refs:
             self._settle(pending)
-            pending.finish(value, error)
+        pending.value = value
+        pending.error = error
+        pending.done = True
+        pending.news()
 
     def _settle(self, pending: Pending) -> None:
-        if self._held:
-            for serial, ticket in self._held.pop(pending.rid, ()):
-                # One pin of the block stays until the host lets go.
-                self._kept[ticket] = serial
-                pending.refs = _without(pending.refs, serial)
-        if pending.refs:
-            self._unpin(pending.refs)
+        for serial, ticket in self._held.pop(pending.rid, ()):
+            # One pin of the block stays until the host lets go.
+            self._kept[ticket] = serial
+            pending.refs = _without(pending.refs, serial)
+        self._unpin(pending.refs)
 
-    def _unpin(self, refs: list[TensorRef]) -> None:
+    def _unpin(self, refs: Sequence[TensorRef]) -> None:
         for ref in refs:
             if self.requests.owns(ref.segment):
                 self.requests.unpin(ref.block)
@@ -199,13 +199,13 @@ class Channel:
     def _begin_stream(self, message: list[Any]) -> None:
         if (pending := self.pending.get(message[1])) is not None:
             pending.stream = deque()
-            pending.advance()
+            pending.news()
 
     def _item(self, message: list[Any]) -> None:
         pending = self.pending.get(message[1])
         if pending is not None and pending.stream is not None:
             pending.stream.append(message[2])
-            pending.advance()
+            pending.news()
 
     def _segment(self, message: list[Any]) -> None:
         _, number, size, kind, of_requests = message
@@ -249,7 +249,8 @@ class Channel:
         ended = []
         while self.pending:
             _, pending = self.pending.popitem()
-            pending.finish(None, HostLost(*error.args))
+            pending.error = type(error)(*error.args) if isinstance(error, HostLost) else HostLost(str(error))
+            pending.done = True
             ended.append(pending)
         close_all(list(self._fds))
         self._fds.clear()
@@ -263,9 +264,9 @@ class Channel:
         self._views.clear()
 
 
-def _without(refs: list[TensorRef], serial: int) -> list[TensorRef]:
+def _without(refs: Sequence[TensorRef], serial: int) -> Sequence[TensorRef]:
     index = next((i for i, ref in enumerate(refs) if ref.block == serial), None)
-    return refs if index is None else refs[:index] + refs[index + 1 :]
+    return refs if index is None else [*refs[:index], *refs[index + 1 :]]
 
 
 def _places(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -38,6 +38,14 @@ MAY_CROSS: Final = (
 )
 
 
+_new = tuple.__new__
+
+
+def extension(code: int, data: bytes) -> msgpack.ExtType:
+    """An ExtType without the checks of its constructor, which take longer than packing it."""
+    return _new(msgpack.ExtType, (code, data))  # type: ignore[type-var]
+
+
 ProxyBytes = Callable[[Any], "bytes | None"]
 _CONTAINERS: Final = (list, tuple, set, frozenset, dict)
 
@@ -109,11 +117,11 @@ class Encoder:
         if encode is not None:
             return encode(self, value)
         if isinstance(value, np.generic):
-            return msgpack.ExtType(SCALAR, header_of(value.dtype, (), "C") + value.tobytes())
+            return extension(SCALAR, header_of(value.dtype, (), "C") + value.tobytes())
         packed = self._proxy(value) if self._proxy is not None else None
         if packed is None:
             raise CannotCross(f"{_name(value)} does not cross")
-        return msgpack.ExtType(PROXY, packed)
+        return extension(PROXY, packed)
 
     def nested(self, items: Any) -> bytes:
         """Pack inside an extension, for which a second packer is needed."""
@@ -140,25 +148,26 @@ class Encoder:
                 target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)  # type: ignore[call-overload]
                 target[...] = value
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
-        return msgpack.ExtType(ARRAY, header + value.tobytes(order))  # type: ignore[arg-type]
+        return extension(ARRAY, header + value.tobytes(order))  # type: ignore[arg-type]
 
     def large(self, value: _Large) -> msgpack.ExtType | bytes | bytearray:
         kind = b"a" if type(value.data) is bytearray else b"b"
         placed = self.placer.place(len(value.data)) if self.placer is not None else None
         if placed is None:
-            return msgpack.ExtType(BYTEARRAY, bytes(value.data)) if kind == b"a" else value.data
+            return extension(BYTEARRAY, bytes(value.data)) if kind == b"a" else value.data
         ref, buffer, _ = placed
         buffer[: len(value.data)] = value.data
         return self._refer(BYTES, kind, ref)
 
     def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
         self.refs.append(ref)
-        return msgpack.ExtType(code, head + ref.pack())
+        return extension(code, head + ref.pack())
 
 
 def outermost(value: Any) -> Any:
-    """Mark long bytes, so that they go through shared memory. Cheap for everything else."""
-    if type(value) in (bytes, bytearray) and len(value) > LARGE_BYTES:
+    """Mark long bytes, so that they go through shared memory as arrays do."""
+    kind = type(value)
+    if (kind is bytes or kind is bytearray) and len(value) > LARGE_BYTES:
         return _Large(value)
     return value
 
@@ -179,7 +188,17 @@ class Decoder:
         """One message. Raises ProtocolError for anything that breaks the rules."""
         self._depth = 0
         self.problem = None
-        return wire.read(payload, self._ext)
+        try:
+            message = msgpack.unpackb(
+                payload, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
+            )
+            if type(message[0]) is int:
+                return message  # type: ignore[no-any-return]
+        except (ProtocolError, MemoryError):
+            raise
+        except Exception as exc:  # msgpack raises a dozen kinds, none of which says more than its text
+            raise ProtocolError(f"a frame that is not msgpack: {exc or type(exc).__name__}") from exc
+        raise ProtocolError("a frame that is not headed by its kind")
 
     def _ext(self, code: int, data: bytes) -> Any:
         decode = _DECODERS.get(code)
@@ -257,15 +276,15 @@ def _name(value: Any) -> str:
 
 
 def _bigint(_: Encoder, value: int) -> msgpack.ExtType:
-    return msgpack.ExtType(BIGINT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+    return extension(BIGINT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
 
 
 def _complex(_: Encoder, value: complex) -> msgpack.ExtType:
-    return msgpack.ExtType(COMPLEX, np.complex128(value).tobytes())
+    return extension(COMPLEX, np.complex128(value).tobytes())
 
 
 def _memoryview(encoder: Encoder, value: memoryview) -> msgpack.ExtType:
-    return msgpack.ExtType(MEMORYVIEW, encoder.nested([value.format, value.shape and list(value.shape), value.tobytes()]))
+    return extension(MEMORYVIEW, encoder.nested([value.format, value.shape and list(value.shape), value.tobytes()]))
 
 
 def _read_memoryview(decoder: Decoder, data: bytes) -> memoryview:
@@ -276,14 +295,14 @@ def _read_memoryview(decoder: Decoder, data: bytes) -> memoryview:
 
 def _moment(encoder: Encoder, value: Any) -> msgpack.ExtType:
     if isinstance(value, dt.timedelta):
-        return msgpack.ExtType(MOMENT, encoder.nested(["d", value.days, value.seconds, value.microseconds]))
+        return extension(MOMENT, encoder.nested(["d", value.days, value.seconds, value.microseconds]))
     zone = getattr(value, "tzinfo", None)
     key = getattr(zone, "key", None)
     if zone is not None and key is None and type(zone) is not dt.timezone:
         raise CannotCross(f"{_name(value)} with a tzinfo of type {_name(zone)}: only fixed offsets and ZoneInfo cross")
     kind = {dt.datetime: "m", dt.date: "y", dt.time: "t"}[type(value)]
     text = value.replace(tzinfo=None).isoformat() if key else value.isoformat()
-    return msgpack.ExtType(MOMENT, encoder.nested([kind, text, getattr(value, "fold", 0), key]))
+    return extension(MOMENT, encoder.nested([kind, text, getattr(value, "fold", 0), key]))
 
 
 def _read_moment(decoder: Decoder, data: bytes) -> Any:
@@ -302,7 +321,7 @@ def _read_moment(decoder: Decoder, data: bytes) -> Any:
 
 
 def _contained(code: int) -> Callable[[Encoder, Any], msgpack.ExtType]:
-    return lambda encoder, value: msgpack.ExtType(code, encoder.nested(list(value)))
+    return lambda encoder, value: extension(code, encoder.nested(list(value)))
 
 
 _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
@@ -313,7 +332,7 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     frozenset: _contained(FROZENSET),
     int: _bigint,
     complex: _complex,
-    bytearray: lambda _, value: msgpack.ExtType(BYTEARRAY, bytes(value)),
+    bytearray: lambda _, value: extension(BYTEARRAY, bytes(value)),
     memoryview: _memoryview,
     dt.datetime: _moment,
     dt.date: _moment,

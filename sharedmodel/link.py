@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import time
+from collections import deque
 from typing import Any, Final, NamedTuple
 
 from .errors import BadArgument, HostUnavailable, NotPermitted
@@ -22,6 +23,7 @@ MAX_PATH: Final = 107  # sun_path without its NUL, unix(7)
 BACKLOG: Final = 1024
 MAX_FDS: Final = 4
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * 4)
+_ANCILLARY_SIZES: Final = (_ANCILLARY,)
 _SO_PEERGROUPS: Final = 59
 _RETRY_FIRST: Final = 0.001
 _RETRY_MOST: Final = 0.05
@@ -150,11 +152,42 @@ def send(link: socket.socket, data: Any, fds: tuple[int, ...] = ()) -> int:
     return socket.send_fds(link, [data], list(fds))
 
 
+class Inbox:
+    """What has been read from a socket and not been used yet.
+
+    A Ctrl-C raises between two instructions; were it between a read and the storing of what was read,
+    the stream would be torn. So both happen within one: `deque.extend` over `map`, in C.
+    """
+
+    __slots__ = ("_link", "_read")
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._read: deque[Any] = deque()
+
+    def fill(self, size: int) -> None:
+        """Read once; blocks until something is there."""
+        self._read.extend(map(self._link.recvmsg, (size,), _ANCILLARY_SIZES))
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """The oldest read: its bytes and the descriptors that came along. No bytes: the peer has closed."""
+        data, ancillary, flags, _ = self._read.popleft()
+        return (data, _descriptors(ancillary, flags)) if ancillary else (data, _NONE)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
+_NONE: list[int] = []
+
+
 def receive(link: socket.socket, size: int) -> tuple[bytes, list[int]]:
     """Some bytes, and the descriptors that came along. No bytes: the peer has closed."""
     data, ancillary, flags, _ = link.recvmsg(size, _ANCILLARY)
-    if not ancillary:
-        return data, []
+    return data, _descriptors(ancillary, flags) if ancillary else []
+
+
+def _descriptors(ancillary: list[Any], flags: int) -> list[int]:
     fds = array.array("i")
     for level, kind, raw in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -162,7 +195,7 @@ def receive(link: socket.socket, size: int) -> tuple[bytes, list[int]]:
     if flags & socket.MSG_CTRUNC:
         close_all(list(fds))
         raise OSError(errno.EMFILE, "a descriptor that came along could not be taken (ulimit -n)")
-    return data, list(fds)
+    return list(fds)
 
 
 def close_all(fds: list[int]) -> None:

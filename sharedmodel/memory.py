@@ -13,10 +13,12 @@ held: they append to a queue and do nothing else; the queue is drained by the ne
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from operator import index
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +28,7 @@ from .errors import ProtocolError
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef
 
-VIEW_FROM: Final = 1 << 20  # results up to this are copied out, larger ones are views
+VIEW_FROM: Final = 256 << 10  # results up to this are copied out (cheaper than a view), larger ones are views
 _FIRST_SEGMENT: Final = 1 << 20
 _LARGEST_STEP: Final = 64 << 20
 
@@ -52,16 +54,11 @@ def drain(queue: deque[Any]) -> list[Any]:
 class Root(weakref.ref[Array]):
     """An array that spans a block. Views of it keep it alive; when it dies it queues itself."""
 
+    # Set after creation: a weakref's own constructor, in C, takes a fifth of the time of one written here.
     __slots__ = ("key", "queue", "ref")
-
-    def __init__(self, array: Array, _: Any, ref: TensorRef, queue: deque[Root]) -> None:
-        super().__init__(array, _died)
-        self.key = id(array)
-        self.ref = ref
-        self.queue = queue
-
-    def __new__(cls, array: Array, callback: Any, *_: Any) -> Root:
-        return super().__new__(cls, array, callback)
+    key: int
+    queue: deque[Root]
+    ref: TensorRef
 
 
 def _died(root: Any) -> None:
@@ -76,8 +73,11 @@ class Roots:
         self.dead: deque[Root] = deque()
 
     def add(self, array: Array, ref: TensorRef) -> None:
-        root = Root(array, _died, ref, self.dead)
-        self._by_id[root.key] = root
+        root = Root(array, _died)
+        root.key = key = id(array)
+        root.queue = self.dead
+        root.ref = ref
+        self._by_id[key] = root
 
     def bury(self) -> list[Root]:
         """Those that died since the last time."""
@@ -136,9 +136,9 @@ class Owner:
     def empty(self, shape: Any, dtype: Any, order: Any = "C") -> Array | None:
         """An uninitialised array in a block of its own, or None when there is no shared memory for it."""
         dtype = np.dtype(dtype)
-        shape = tuple(int(n) for n in shape) if np.iterable(shape) else (int(shape),)
-        nbytes = dtype.itemsize * int(np.prod(shape, dtype=object)) if shape else dtype.itemsize
-        if dtype.hasobject or not nbytes:
+        shape = tuple(map(index, shape)) if hasattr(shape, "__iter__") else (index(shape),)
+        nbytes = dtype.itemsize * math.prod(shape)
+        if dtype.hasobject or nbytes <= 0:
             return None
         # Whole pages, because a fork cuts whole pages off.
         taken = self.allocate(max(nbytes, PAGE))
@@ -250,13 +250,15 @@ class Owner:
         # Doubling from 1 MB: a small client stays small, a busy one needs few segments.
         size = min(max(_FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
         grown = self._grow(max(size, nbytes + nbytes // 7 + PAGE if nbytes > size // 2 else size))
-        if grown is None:
-            return False
-        number, segment = grown
+        if grown is not None:
+            self.add(*grown)
+        return grown is not None
+
+    def add(self, number: int, segment: Segment) -> None:
+        """Take a further segment in."""
         with self.lock:
             self._segments[number] = segment
             self._arena.add(number, segment.size)
-        return True
 
     def _drain(self) -> None:
         for root in self._roots.bury():

@@ -7,7 +7,6 @@ dropped, segments given up. The loop thread reads; any thread may answer.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import socket
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, link, segment, wire
-from .call import Call, InputRef
+from .call import Call, InputRef, input_ref
 from .codec import Decoder, Encoder, explain, outermost
 from .errors import CannotCross, ProtocolError
 from .memory import Mapped, Owner, drain
@@ -80,18 +79,18 @@ class Peer:
         except OSError:
             return False
         for payload in self._framer.feed(data):
-            if len(payload) > DEFER_FROM:  # only pieces are ever this long, see _part
-                raise ProtocolError("a frame past its limit")
-            self.message(payload, self._decoder)
+            self.message(payload)
         return bool(data)
 
-    def message(self, payload: Any, decoder: Decoder) -> None:
-        message = decoder.unpack(payload)
-        handle = _HANDLERS.get(message[0]) if self.greeted else self.service.greet
-        if handle is None:
-            raise ProtocolError(f"a frame of unknown kind {message[0]}")
+    def message(self, payload: Any) -> None:
+        message = self._decoder.unpack(payload)
         try:
-            handle(self, message)
+            if self.greeted:
+                _HANDLERS[message[0]](self, message)
+            else:
+                self.service.greet(self, message)
+        except KeyError:
+            raise ProtocolError(f"a frame of unknown kind {message[0]}") from None
         except (ValueError, TypeError, IndexError, OverflowError) as exc:
             raise ProtocolError(f"a malformed frame of kind {message[0]}: {exc}") from exc
 
@@ -141,18 +140,23 @@ class Peer:
         if len(payload) > DEFER_FROM:
             self._defer(payload)
         else:
-            self.message(payload, self._decoder)
+            self.message(payload)
 
     def _defer(self, payload: Any) -> None:
         # Unpacking it may take long: other sessions must not wait for it.
-        self.background(lambda: self.service.guarded(self, lambda: self._deferred(payload)))
+        self.background(lambda: self._deferred(payload))
 
     def _deferred(self, payload: Any) -> None:
         aside = _Aside(self)
-        message = aside.decoder.unpack(payload)
-        if message[0] != wire.CALL:
-            raise ProtocolError(f"a frame of kind {message[0]} in pieces")
-        self.service.run_here(self._taken(message, aside.inputs, aside.decoder.problem))
+        try:
+            message = aside.decoder.unpack(payload)
+            if message[0] != wire.CALL:
+                raise ProtocolError(f"a frame of kind {message[0]} in pieces")
+            call = self._taken(message, aside.inputs, aside.decoder.problem)
+        except Exception as exc:
+            self.service.fault(self, exc)
+        else:
+            self.service.run_here(call)
 
     def _ping(self, message: list[Any]) -> None:
         self.send(wire.frame([wire.PONG, message[1]]))
@@ -179,7 +183,7 @@ class Peer:
         if self.foreign:
             array = array.copy(layout.order)  # type: ignore[arg-type]
         else:
-            inputs.append(InputRef(array, None, ref.block, next(self._tickets), self._let_go))
+            inputs.append(input_ref(array, ref.block, next(self._tickets), self._let_go))
         array.flags.writeable = False
         return array
 
@@ -227,8 +231,7 @@ class Peer:
 
     def fail(self, call: Call, exc: BaseException) -> None:
         data = wire.frame([wire.FAILURE, call.rid, *failure.to_wire(exc)])
-        traceback, exc.__traceback__ = exc.__traceback__, None
-        del traceback
+        _forget_frames(exc)  # they hold views of the caller's memory
         if call.inputs and (held := call.held()):
             data = wire.frame([wire.HELD, call.rid, held]) + data
         self._finish(call, data)
@@ -297,14 +300,13 @@ class Peer:
 
     def _try_send(self, data: Any, fds: tuple[int, ...]) -> int:
         try:
-            sent = link.send(self.sock, data, fds)
-        except OSError as exc:
-            if exc.errno not in (errno.EAGAIN, errno.EINTR):
-                # The end of the connection is seen by the reader; until then there is nobody to tell.
-                link.close_all(list(fds))
-                return len(data)
+            sent = link.send(self.sock, data, fds) if fds else self.sock.send(data)
+        except BlockingIOError:
             return 0
-        link.close_all(list(fds))
+        except OSError:  # the end of the connection is the reader's to see
+            sent = len(data)
+        if fds:
+            link.close_all(list(fds))
         return sent
 
     def flush(self) -> None:
@@ -376,6 +378,14 @@ class Peer:
         for ident, count in refs.items():
             self.service.let_go(ident, count)
         self.requests.segments.clear()
+
+
+def _forget_frames(exc: BaseException | None) -> None:
+    seen = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
 
 
 class _Aside:

@@ -20,7 +20,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from . import failure, handshake, link, wire
@@ -100,6 +99,7 @@ class Service:
         self._started = 0.0
         self._lap = 0
         self._monitor_wake = threading.Event()
+        self._monitor_sleeps = False
         self._looks = 0 if _ONE_CORE else _LOOKS_MOST
         self._skipped = 0
         self._warned: dict[str, float] = {}
@@ -158,14 +158,15 @@ class Service:
 
     def _lead(self) -> None:
         """Run the loop on this thread, until the service stops or another thread has been given it."""
+        peers, calls = self.peers, self._calls
         while not self.stopped.is_set():
-            while self._calls:
-                if not self._dispatch(self._calls.popleft()):
-                    return
             for fd, mask in self._events():
-                self._event(fd, mask)
-                while self._calls:
-                    if not self._dispatch(self._calls.popleft()):
+                if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
+                    self._readable(peer)
+                else:
+                    self._event(fd, mask)
+                while calls:
+                    if not self._dispatch(calls.popleft()):
                         return
 
     def _events(self) -> list[tuple[int, int]]:
@@ -191,29 +192,32 @@ class Service:
     def _event(self, fd: int, mask: int) -> None:
         peer = self.peers.get(fd)
         if peer is not None:
-            self._session_event(peer, mask)
+            if mask & select.EPOLLOUT:
+                peer.flush()
+                self.watch(peer)
+            if mask & ~select.EPOLLOUT:
+                self._readable(peer)
         elif fd == self.listener.fileno():
             self._accept()
         elif fd in self._pidfds:
             self._end(self._pidfds[fd], "its process died")
 
-    def _session_event(self, peer: Peer, mask: int) -> None:
-        if mask & select.EPOLLOUT:
-            peer.flush()
-            self.watch(peer)
-        if mask & ~select.EPOLLOUT:
-            self.guarded(peer, lambda: None if peer.read() else self._end(peer, ""))
-
-    def guarded(self, peer: Peer, task: Callable[[], Any]) -> None:
-        """Run something for a session; what it does wrong ends that session and touches no other."""
+    def _readable(self, peer: Peer) -> None:
+        """Take in what a session has sent; what is wrong with it ends that session and touches no other."""
         try:
-            task()
-        except ProtocolError as exc:
+            if not peer.read():
+                self._end(peer, "")
+        except Exception as exc:
+            self.fault(peer, exc)
+
+    def fault(self, peer: Peer, exc: Exception) -> None:
+        """End a session for something that went wrong in it."""
+        if isinstance(exc, ProtocolError):
             self._end(peer, f"protocol error: {exc}")
-        except MemoryError:
+        elif isinstance(exc, MemoryError):
             self._end(peer, "a frame that takes more memory than there is")
-        except Exception:
-            logger.exception("%r is ended: a fault of the host", peer)
+        else:
+            logger.error("%r is ended: a fault of the host", peer, exc_info=exc)
             self._end(peer, "a fault of the host")
 
     def enqueue(self, call: Call) -> None:
@@ -223,7 +227,7 @@ class Service:
     def run_here(self, call: Call) -> None:
         """Run a call on this thread, which is a worker's."""
         try:
-            served = self._served(call)
+            served = self.objects.get(call.ident)
         except KeyError as exc:
             self._await_object(call, exc)
         else:
@@ -246,13 +250,10 @@ class Service:
 
         self.workers.submit(then)
 
-    def _served(self, call: Call) -> Served:
-        return self._control if call.ident == CONTROL else self.objects.get(call.ident)
-
     def _dispatch(self, call: Call) -> bool:
         """Run a call here or on a worker. False when this thread has lost the loop meanwhile."""
         try:
-            served = self._served(call)
+            served = self._control if call.ident == CONTROL else self.objects.get(call.ident)
         except KeyError as exc:
             self._await_object(call, exc)
             return True
@@ -271,15 +272,17 @@ class Service:
 
     def _inline(self, call: Call, served: Served, pace: float) -> bool:
         self._lap += 1
+        if self._monitor_sleeps:
+            self._monitor_wake.set()
         self._started = start = time.perf_counter()
         self._running = call
-        if self._monitor_wake is not None and not self._monitor_wake.is_set():
-            self._monitor_wake.set()
         call.run(served)
-        _note(served, call.method, time.perf_counter() - start, pace)
+        took = time.perf_counter() - start
         with self._lead_lock:
             mine = self._running is call
-            self._running = None if mine else self._running
+            if mine:
+                self._running = None
+        _note(served, call.method, took, pace)
         return mine
 
     def _monitor(self) -> None:
@@ -289,8 +292,7 @@ class Service:
             quiet = quiet + 1 if self._lap == lap and self._running is None else 0
             lap = self._lap
             if quiet > _QUIET:
-                self._monitor_wake.clear()
-                self._monitor_wake.wait()
+                self._sleep_until(lap)
                 quiet = 0
             time.sleep(STANDSTILL)
             with self._lead_lock:
@@ -299,6 +301,14 @@ class Service:
                     self._running = None
             if late:
                 self.workers.submit(self._lead)
+
+    def _sleep_until(self, lap: int) -> None:
+        """Until the loop has gone on since ``lap``."""
+        self._monitor_wake.clear()
+        self._monitor_sleeps = True
+        if self._lap == lap:  # a call that began before the flag was up would not have woken us
+            self._monitor_wake.wait()
+        self._monitor_sleeps = False
 
     # -- sessions --------------------------------------------------------------------------------------
 

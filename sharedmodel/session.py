@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from . import handshake, link, wire
@@ -30,7 +30,8 @@ from .errors import DeadlineExceeded, HostLost, ProtocolError
 from .segment import Segment
 from .tensor import Array
 
-READ_SIZE: Final = 256 << 10
+READ_SIZE: Final = 64 << 10
+CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
 CONTROL: Final = 0  # the object that stands for the host itself
 _LOOKS_MOST: Final = 120  # of 0.35 µs each
 _LOOK_AGAIN: Final = 64  # calls after which a spin that never succeeded is tried once more
@@ -40,20 +41,16 @@ _ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
 class _Waiter(Pending):
     """A call whose thread may sleep on its gate while another thread reads."""
 
-    __slots__ = ("gate",)
+    gate: threading.Lock | None = None
 
-    def __init__(self, method: str) -> None:
-        super().__init__(method)
-        self.gate: threading.Lock | None = None
+    def news(self) -> None:
+        self.ready = True
+        self.wake()
 
-    def finish(self, value: Any, error: Exception | None) -> None:
-        super().finish(value, error)
-        self.advance()
-
-    def advance(self) -> None:
-        if self.gate is not None:
+    def wake(self) -> None:
+        if (gate := self.gate) is not None:
             with contextlib.suppress(RuntimeError):  # open already
-                self.gate.release()
+                gate.release()
 
 
 class Session:
@@ -82,6 +79,7 @@ class Session:
             raise
         self.shared_memory = shared_memory
         self.channel = Channel(self._grow, proxy, load)
+        self._inbox = link.Inbox(self._socket)
         self._poller = select.poll()
         self._poller.register(self._socket, select.POLLIN)
         self._send_lock = threading.Lock()
@@ -107,7 +105,7 @@ class Session:
         waiter = _Waiter(method)
         self._send(self.channel.begin(waiter, ident, args, kwargs, timeout))
         end = None if timeout is None else time.monotonic() + timeout
-        self._wait(waiter, end, until_stream=True)
+        self._wait(waiter, end)
         if waiter.error is not None:
             try:
                 raise waiter.error
@@ -169,73 +167,75 @@ class Session:
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, waiter: _Waiter, end: float | None, *, until_stream: bool = False) -> None:
-        """Until the call is done (or its stream has begun). Raises DeadlineExceeded."""
-
-        def ready() -> bool:
-            return waiter.done or (until_stream and waiter.stream is not None)
-
+    def _wait(self, waiter: _Waiter, end: float | None) -> None:
+        """Until there is news of the call. Raises DeadlineExceeded; a call that is left is cancelled."""
         try:
-            self._wait_for(ready, waiter, end)
+            while not waiter.ready:
+                if self._read_lock.acquire(blocking=False):
+                    self._lead(waiter, end)
+                else:
+                    self._follow(waiter, end)
         except BaseException:
-            if not waiter.done:
-                self.cancel(waiter)
+            self.cancel(waiter)
             raise
 
-    def _wait_for(self, ready: Callable[[], bool], waiter: _Waiter, end: float | None) -> None:
-        while not ready():
-            if self._read_lock.acquire(blocking=False):
-                try:
-                    while not ready():
-                        self._read(end)
-                finally:
-                    self._read_lock.release()
-                    self._promote()
-            else:
-                self._follow(ready, waiter, end)
+    def _lead(self, waiter: _Waiter, end: float | None) -> None:
+        try:
+            while not waiter.ready:
+                self._read(end)
+        finally:
+            self._read_lock.release()
+            if self._followers:
+                with contextlib.suppress(IndexError):
+                    self._followers.popleft().wake()
 
-    def _follow(self, ready: Callable[[], bool], waiter: _Waiter, end: float | None) -> None:
-        gate = threading.Lock()
+    def _follow(self, waiter: _Waiter, end: float | None) -> None:
+        waiter.gate = gate = threading.Lock()
         gate.acquire()
-        waiter.gate = gate
         self._followers.append(waiter)
-        # The reader may have left between our look at its lock and our queueing up.
-        if not ready() and self._read_lock.locked():
-            left = -1.0 if end is None else max(0.0, end - time.monotonic())
-            if not gate.acquire(timeout=left) and not ready():
-                self._leave(waiter)
-                raise _too_late()
-        self._leave(waiter)
-
-    def _leave(self, waiter: _Waiter) -> None:
-        waiter.gate = None
-        with contextlib.suppress(ValueError):
-            self._followers.remove(waiter)
-
-    def _promote(self) -> None:
-        with contextlib.suppress(IndexError):
-            self._followers.popleft().advance()
+        try:
+            # The reader may have left between our look at its lock and our queueing up.
+            if not waiter.ready and self._read_lock.locked():
+                left = -1.0 if end is None else max(0.0, end - time.monotonic())
+                if not gate.acquire(timeout=left) and not waiter.ready:
+                    raise _too_late()
+        finally:
+            waiter.gate = None
+            with contextlib.suppress(ValueError):
+                self._followers.remove(waiter)
 
     def _read(self, end: float | None) -> None:
         """Take in what the host has sent, waiting for it. The reading lock is held."""
         if self.channel.lost is not None:
             raise self.channel.lost
-        if not self._look() and not self._poller.poll(_milliseconds(end)):
-            raise _too_late()
+        inbox = self._inbox
         try:
-            data, fds = link.receive(self._socket, READ_SIZE)
-            if data:
-                self.channel.feed(data, fds)
-                return
-            self._lose(HostLost(f"the host at {self.address} went away in mid-call"))
+            if not inbox:
+                if not self._look() and end is not None and not self._poller.poll(_milliseconds(end)):
+                    raise _too_late()
+                inbox.fill(READ_SIZE)
+            data, fds = inbox.take()
         except OSError as exc:
+            if isinstance(exc, DeadlineExceeded):
+                raise
             self._lose(HostLost(f"the host at {self.address} went away in mid-call: {exc.strerror}"))
+            return
+        if not data:
+            self._lose(HostLost(f"the host at {self.address} went away in mid-call"))
+            return
+        self._feed(data, fds)
+
+    def _feed(self, data: bytes, fds: list[int]) -> None:
+        try:
+            self.channel.feed(data, fds)
         except ProtocolError as exc:
             self._lose(exc)
             raise
+        except OSError as exc:
+            self._lose(HostLost(f"a segment of {self.address} could not be mapped: {exc}"))
+            raise
         except BaseException:
-            # Interrupted between taking bytes off the socket and their last use: the stream is torn.
-            self._lose(HostLost("interrupted in the middle of a message"))
+            self._lose(HostLost("interrupted in the middle of a message"))  # which can't be taken up again
             raise
 
     def _look(self) -> bool:
@@ -270,7 +270,7 @@ class Session:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that polls
         self._socket.close()
         for pending in ended:
-            pending.advance()
+            pending.news()
 
 
 class Stream(Iterator[Any]):
@@ -284,16 +284,19 @@ class Stream(Iterator[Any]):
         self._closed = False
 
     def __next__(self) -> Any:
-        waiter, session = self._waiter, self._session
+        waiter = self._waiter
         items = waiter.stream
         assert items is not None
         if self._closed:
             raise StopIteration
-        session._wait_for(lambda: bool(items) or waiter.done, waiter, self._end)
+        while not items and not waiter.done:
+            waiter.ready = False
+            if not items and not waiter.done:  # as they may have come before we reset the flag
+                self._session._wait(waiter, self._end)
         if items:
             self._taken += 1
-            if self._taken % 8 == 0 and not waiter.done:
-                session.credit(waiter, 8)
+            if self._taken % CREDIT == 0 and not waiter.done:
+                self._session.credit(waiter, CREDIT)
             return items.popleft()
         self._closed = True
         if waiter.error is not None:

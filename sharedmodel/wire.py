@@ -24,7 +24,7 @@ fast as they really arrive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -105,13 +105,12 @@ class Framer:
         self._buffer = bytearray()
         self._limit = limit
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes) -> Sequence[Any]:
         """The payloads that are complete now. Raises ProtocolError for one that claims too much."""
         # One whole frame a read is by far the most common case, and costs no copy.
-        if not self._buffer and len(data) >= LENGTH:
-            length = int.from_bytes(data[:LENGTH], "little")
-            if len(data) == LENGTH + length and length <= self._limit:
-                return [memoryview(data)[LENGTH:]]
+        length = len(data) - LENGTH
+        if not self._buffer and 0 < length <= self._limit and int.from_bytes(data[:LENGTH], "little") == length:
+            return (memoryview(data)[LENGTH:],)
         self._buffer += data
         return list(self._cut())
 

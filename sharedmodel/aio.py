@@ -1,0 +1,281 @@
+"""A session on an asyncio event loop: no threads, the same `Channel` under it.
+
+Bytes are read when the loop says so; what the socket does not take now is sent when it takes more.
+A task that is cancelled cancels its call in the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from . import link, wire
+from .channel import Channel, Loader, Pending
+from .codec import ProxyBytes
+from .errors import DeadlineExceeded, HostLost, HostUnavailable, ProtocolError
+from .handshake import Greeting
+from .memory import NeedRoom
+from .segment import Segment
+from .session import CONTROL, CREDIT, READ_SIZE
+from .tensor import Array
+
+_RETRY_MOST: Final = 0.05
+
+
+class _Awaited(Pending):
+    """A call that a task waits for."""
+
+    def __init__(self, method: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(method)
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def news(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class AsyncSession:
+    """One connection to a host, for any number of tasks of one event loop. Made by `open`."""
+
+    def __init__(self, address: str, sock: socket.socket, welcome: dict[str, Any], options: dict[str, Any]) -> None:
+        self.address = address
+        self.welcome = welcome
+        self.shared_memory: bool = options.get("shared_memory", True)
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._outbox: deque[memoryview] = deque()
+        self._refused = not self.shared_memory
+        proxy: ProxyBytes = options.get("proxy", lambda value: None)
+        load: Loader = options.get("load", lambda fields: None)
+        self.channel = Channel(self._grow, proxy, load)
+        self._growing = asyncio.Lock()
+        self._loop.add_reader(sock, self._readable)
+
+    @classmethod
+    async def open(
+        cls, address: str, *, authkey: bytes | None = None, timeout: float | None = None, **options: Any
+    ) -> AsyncSession:
+        """Connect. Raises what `Session` raises."""
+        address = link.check_address(address)
+        try:
+            async with asyncio.timeout(timeout):
+                sock = await _connect(address)
+                try:
+                    welcome = await _greet(sock, authkey, options.get("shared_memory", True))
+                    return cls(address, sock, welcome, options)
+                except BaseException:
+                    sock.close()
+                    raise
+        except TimeoutError as exc:
+            if isinstance(exc, DeadlineExceeded):
+                raise
+            raise HostUnavailable(f"{address} did not answer within {timeout} s") from None
+
+    @property
+    def alive(self) -> bool:
+        return self.channel.lost is None
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    async def call(
+        self, ident: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None = None
+    ) -> Any:
+        """The result of ``method`` of object ``ident``; a stream comes back as an asynchronous iterator.
+
+        Raises as `Session.call` does; a cancelled task raises CancelledError, and the host is told.
+        """
+        pending = _Awaited(method, self._loop)
+        await self._begin(pending, ident, args, kwargs, timeout)
+        await self._wait(pending, timeout)
+        if pending.error is not None:
+            try:
+                raise pending.error
+            finally:
+                del pending  # or the error, its traceback and this frame keep one another alive
+        if pending.stream is not None:
+            return AsyncStream(self, pending, timeout)
+        return pending.value
+
+    async def control(self, method: str, *args: Any) -> Any:
+        """A call to the host itself."""
+        return await self.call(CONTROL, method, args, {})
+
+    async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array | None:
+        """An array in shared memory, or None where there is none to be had."""
+        while True:
+            try:
+                return self.channel.requests.empty(shape, dtype, order)
+            except NeedRoom as need:
+                await self._add_room(need.nbytes)
+
+    def close(self) -> None:
+        """End the session; calls on their way end with HostLost. Idempotent."""
+        self._lose(HostLost(f"the session with {self.address} was closed"))
+
+    async def _begin(
+        self, pending: _Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> None:
+        while True:
+            if self.channel.lost is not None:
+                raise type(self.channel.lost)(*self.channel.lost.args)
+            try:
+                self._send(self.channel.begin(pending, ident, args, kwargs, timeout))
+                return
+            except NeedRoom as need:
+                await self._add_room(need.nbytes)
+
+    async def _add_room(self, nbytes: int) -> None:
+        async with self._growing:
+            number = await self.control("grow", nbytes)
+            if number is None:
+                self._refused = True  # from now on larger arrays go in frames
+            else:
+                self.channel.requests.add(number, self.channel.arrived(number))
+
+    def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
+        if self._refused:
+            return None
+        raise NeedRoom(nbytes)
+
+    async def _wait(self, pending: _Awaited, timeout: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await pending.future
+        except TimeoutError:
+            self._cancel(pending)
+            raise DeadlineExceeded("the caller's deadline passed before the result came") from None
+        except asyncio.CancelledError:
+            self._cancel(pending)
+            raise
+
+    def _cancel(self, pending: Pending) -> None:
+        if self.alive and not pending.done:
+            self._send(wire.frame([wire.CANCEL, pending.rid]))
+
+    def _credit(self, pending: Pending) -> None:
+        if self.alive and not pending.done:
+            self._send(wire.frame([wire.CREDIT, pending.rid, CREDIT]))
+
+    # -- the socket ----------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        rest = memoryview(data)
+        if not self._outbox:
+            rest = rest[self._try_send(rest) :]
+        if rest and self.alive:
+            if not self._outbox:
+                self._loop.add_writer(self._socket, self._writable)
+            self._outbox.append(rest)
+
+    def _try_send(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
+            return len(data)
+
+    def _writable(self) -> None:
+        while self._outbox:
+            rest = self._outbox[0]
+            sent = self._try_send(rest)
+            if not self.alive:
+                return
+            if sent < len(rest):
+                self._outbox[0] = rest[sent:]
+                return
+            self._outbox.popleft()
+        self._loop.remove_writer(self._socket)
+
+    def _readable(self) -> None:
+        try:
+            data, fds = link.receive(self._socket, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._lose(HostLost(f"the host at {self.address} went away in mid-call: {exc.strerror}"))
+            return
+        if not data:
+            self._lose(HostLost(f"the host at {self.address} went away in mid-call"))
+            return
+        try:
+            self.channel.feed(data, fds)
+        except (ProtocolError, OSError) as exc:
+            self._lose(exc)
+
+    def _lose(self, error: Exception) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+        self._outbox.clear()
+        for pending in self.channel.lose(error):
+            pending.news()
+
+
+class AsyncStream(AsyncIterator[Any]):
+    """The items of a streamed result, as they are made."""
+
+    def __init__(self, session: AsyncSession, pending: _Awaited, timeout: float | None) -> None:
+        self._session = session
+        self._pending = pending
+        self._timeout = timeout
+        self._taken = 0
+
+    async def __anext__(self) -> Any:
+        pending = self._pending
+        assert pending.stream is not None
+        while not pending.stream and not pending.done:
+            pending.future = asyncio.get_running_loop().create_future()
+            await self._session._wait(pending, self._timeout)
+        if pending.stream:
+            self._taken += 1
+            if self._taken % CREDIT == 0:
+                self._session._credit(pending)
+            return pending.stream.popleft()
+        if pending.error is not None:
+            raise pending.error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the stream; the method in the host is told. Idempotent."""
+        self._session._cancel(self._pending)
+
+
+async def _connect(address: str) -> socket.socket:
+    pause = 0.001
+    while (sock := link.try_connect(address)) is None:  # its backlog is full: EAGAIN
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _RETRY_MOST)
+    return sock
+
+
+async def _greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    greeting = Greeting(authkey, shared_memory)
+    try:
+        await loop.sock_sendall(sock, greeting.first)
+        while greeting.welcome is None:
+            data = await loop.sock_recv(sock, 64 << 10)
+            if not data:
+                raise HostLost("the host closed the connection during the handshake")
+            if answer := greeting.feed(data):
+                await loop.sock_sendall(sock, answer)
+    except (BrokenPipeError, ConnectionResetError) as exc:
+        raise HostLost(f"the host went away during the handshake: {exc.strerror}") from exc
+    return greeting.welcome
+
+
+@contextlib.asynccontextmanager
+async def session(address: str, **options: Any) -> AsyncIterator[AsyncSession]:
+    """A session that is closed at the end of the block."""
+    opened = await AsyncSession.open(address, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
