@@ -1,5 +1,32 @@
-"""What user code imports: connections to a model host and the models behind them."""
+"""What user code imports: connect to the host, and call its models as if they were local.
 
-# One file reached under two names would be two modules with two sets of classes.
+    from sharedmodel.client import connect
+
+    host = connect()
+    lines = host.model("ocr").ocr("page.png")
+
+Importing it loads numpy, msgpack and posix_ipc, and nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 if __name__ != "sharedmodel.client":
-    raise ImportError(f"import sharedmodel.client, not {__name__}: it is installed as a part of sharedmodel")
+    raise ImportError("this is the folder of the package sharedmodel.client: import sharedmodel.client")
+
+from .host import Host, Model, connect
+
+if TYPE_CHECKING:
+    from .aio import AsyncHost, AsyncModel, aconnect
+
+__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "aconnect", "connect"]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio alone weighs 7 MB: only who asks for it pays for it.
+    if name in ("AsyncHost", "AsyncModel", "aconnect"):
+        from . import aio
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -91,7 +91,7 @@ class Call:
                 return
             self.peer.answer(self, value)
         except BaseException as exc:
-            args = kwargs = _NOTHING
+            args = kwargs = _NOTHING  # noqa: F841  (or this frame would keep the caller's memory in use)
             self.fail(exc)
         finally:
             reply.current.call = None
@@ -170,5 +170,3 @@ class Call:
         for ref in self.inputs:
             ref.armed = True
         return [[ref.serial, ref.ticket] for ref in self.inputs if ref() is not None]
-
-

@@ -54,9 +54,7 @@ class Pending:
 class Channel:
     """State of one session at the client."""
 
-    def __init__(
-        self, grow: Callable[[int], tuple[int, Segment] | None], proxy: ProxyBytes, load: Loader
-    ) -> None:
+    def __init__(self, grow: Callable[[int], tuple[int, Segment] | None], proxy: ProxyBytes, load: Loader) -> None:
         self.requests = Owner(grow, REQUEST_QUOTA)
         self.replies = Mapped()
         self.pending: dict[int, Pending] = {}
@@ -136,7 +134,7 @@ class Channel:
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
         found = self.replies.view(ref, layout)
         if copy_out or ref.nbytes <= VIEW_FROM:
-            own: Array = np.empty(layout.shape, layout.dtype, layout.order)  # type: ignore[call-overload]
+            own: Array = np.empty(layout.shape, layout.dtype, layout.order)
             own[...] = found
             self._released.append(ref.block)
             return own

@@ -23,7 +23,7 @@ import numpy as np
 from . import wire
 from .errors import CannotCross, ProtocolError
 from .memory import NeedRoom
-from .tensor import Array, Layout, TensorRef, Unsupported, header_of, read_header
+from .tensor import Array, Layout, Order, TensorRef, Unsupported, header_of, read_header
 
 INLINE_MAX: Final = 2048
 LARGE_BYTES: Final = 64 << 10
@@ -43,7 +43,7 @@ _new = tuple.__new__
 
 def extension(code: int, data: bytes) -> msgpack.ExtType:
     """An ExtType without the checks of its constructor, which take longer than packing it."""
-    return _new(msgpack.ExtType, (code, data))  # type: ignore[type-var]
+    return _new(msgpack.ExtType, (code, data))
 
 
 ProxyBytes = Callable[[Any], "bytes | None"]
@@ -137,7 +137,7 @@ class Encoder:
     def array(self, value: Array) -> msgpack.ExtType:
         nbytes = value.nbytes
         flags = value.flags
-        order = "C" if flags.c_contiguous or not flags.f_contiguous else "F"
+        order: Order = "C" if flags.c_contiguous or not flags.f_contiguous else "F"
         header = header_of(value.dtype, value.shape, order)
         placer = self.placer
         if placer is not None and nbytes:
@@ -145,10 +145,10 @@ class Encoder:
                 return self._refer(TENSOR, header, ref)
             if nbytes > INLINE_MAX and (placed := placer.place(nbytes)) is not None:
                 ref, buffer, copy_out = placed
-                target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)  # type: ignore[call-overload]
+                target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)
                 target[...] = value
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
-        return extension(ARRAY, header + value.tobytes(order))  # type: ignore[arg-type]
+        return extension(ARRAY, header + value.tobytes(order))
 
     def large(self, value: _Large) -> msgpack.ExtType | bytes | bytearray:
         kind = b"a" if type(value.data) is bytearray else b"b"
@@ -175,9 +175,7 @@ def outermost(value: Any) -> Any:
 class Decoder:
     """Unpacks payloads. `problem` is set when a value is sound but can't be held here."""
 
-    def __init__(
-        self, finder: Finder, *, writable: bool, proxy: Callable[[list[Any]], Any] | None = None
-    ) -> None:
+    def __init__(self, finder: Finder, *, writable: bool, proxy: Callable[[list[Any]], Any] | None = None) -> None:
         self._finder = finder
         self._writable = writable
         self._proxy = proxy
@@ -189,9 +187,7 @@ class Decoder:
         self._depth = 0
         self.problem = None
         try:
-            message = msgpack.unpackb(
-                payload, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
-            )
+            message = msgpack.unpackb(payload, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
             if type(message[0]) is int:
                 return message  # type: ignore[no-any-return]
         except (ProtocolError, MemoryError):
@@ -218,9 +214,7 @@ class Decoder:
         self._depth += 1
         if self._depth > wire.MAX_DEPTH:
             raise ProtocolError(f"nested deeper than {wire.MAX_DEPTH}")
-        value = msgpack.unpackb(
-            data, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
-        )
+        value = msgpack.unpackb(data, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
         self._depth -= 1
         return value
 
@@ -238,8 +232,8 @@ class Decoder:
         if self._writable:
             buffer, start = bytearray(memoryview(data)[start:]), 0
         if not layout.nbytes:
-            return np.empty(layout.shape, layout.dtype, layout.order)  # type: ignore[call-overload,no-any-return]
-        return np.ndarray(layout.shape, layout.dtype, buffer, start, None, layout.order)  # type: ignore[call-overload,no-any-return]
+            return np.empty(layout.shape, layout.dtype, layout.order)
+        return np.ndarray(layout.shape, layout.dtype, buffer, start, None, layout.order)
 
     def scalar(self, data: bytes) -> Any:
         layout, start = read_header(data)
@@ -265,9 +259,7 @@ class Decoder:
 
 
 def _packer(default: Callable[[Any], Any], size: int, errors: str | None = None) -> msgpack.Packer:
-    return msgpack.Packer(
-        default=default, strict_types=True, autoreset=True, buf_size=size, unicode_errors=errors
-    )
+    return msgpack.Packer(default=default, strict_types=True, autoreset=True, buf_size=size, unicode_errors=errors)
 
 
 def _name(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Exceptions as data: what crosses instead of an exception object.
 
-    [code, module, type name, message, args, traceback text]
+[code, module, type name, message, args, traceback text]
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ class Greeting:
             raise _authentication_error("digest sent by the host was wrong")
 
 
-def greet(
-    sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeout: float | None
-) -> dict[str, Any]:
+def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeout: float | None) -> dict[str, Any]:
     """Do the client's part on a blocking socket; what the host says of itself.
 
     A host that is starting up leaves its callers in the backlog, so without a timeout this waits as

@@ -116,7 +116,7 @@ class ModelManager:
         self._address: str | None = None if address in (None, "") else link.check_address(address)
         self._authkey = None if authkey is None else bytes(authkey)
         self._serializer = serializer
-        self._ctx = ctx or context._default_context  # type: ignore[attr-defined]
+        self._ctx = ctx or context._default_context
         self._shutdown_timeout = shutdown_timeout
         self._state = INITIAL
         self._process: Any = None

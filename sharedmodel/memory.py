@@ -81,10 +81,10 @@ class Roots:
 
     def bury(self) -> list[Root]:
         """Those that died since the last time."""
-        buried = drain(self.dead)
-        for root in buried:
-            if self._by_id.get(root.key) is root:
-                del self._by_id[root.key]
+        buried: list[Root] = drain(self.dead)
+        for dead in buried:
+            if self._by_id.get(dead.key) is dead:
+                del self._by_id[dead.key]
         return buried
 
     def find(self, array: Array) -> TensorRef | None:
@@ -93,7 +93,8 @@ class Roots:
         if root is not None and root() is array:
             return root.ref
         base: Any = array.base
-        if base is None or (root := self._by_id.get(id(base))) is None or root() is not base:
+        root = self._by_id.get(id(base))
+        if base is None or root is None or root() is not base:
             return None
         offset = array.ctypes.data - base.ctypes.data
         if offset < 0 or offset + array.nbytes > root.ref.nbytes:
@@ -298,14 +299,12 @@ class Mapped:
 
 def _view(segment: Segment, ref: TensorRef, layout: Layout) -> Array:
     # The mapping itself is the buffer: the array holds it, and it goes with the last array.
-    return np.ndarray(layout.shape, layout.dtype, segment.map, ref.offset, None, layout.order)  # type: ignore[call-overload,no-any-return]
+    return np.ndarray(layout.shape, layout.dtype, segment.map, ref.offset, None, layout.order)
 
 
 def _inside(ref: TensorRef, span: Span) -> bool:
     return (
-        ref.segment == span.segment
-        and span.offset <= ref.offset
-        and ref.offset + ref.nbytes <= span.offset + span.size
+        ref.segment == span.segment and span.offset <= ref.offset and ref.offset + ref.nbytes <= span.offset + span.size
     )
 
 

@@ -28,7 +28,18 @@ class Registration(NamedTuple):
 class Served:
     """One object and what may be called on it."""
 
-    __slots__ = ("count", "exposed", "ident", "idempotent", "info", "method_to_typeid", "obj", "pace", "permanent", "typeid")
+    __slots__ = (
+        "count",
+        "exposed",
+        "idempotent",
+        "ident",
+        "info",
+        "method_to_typeid",
+        "obj",
+        "pace",
+        "permanent",
+        "typeid",
+    )
 
     def __init__(self, ident: str, typeid: str, obj: Any, exposed: Iterable[str]) -> None:
         self.ident = ident

@@ -181,7 +181,7 @@ class Peer:
             return self.replies.view_back(ref, layout)
         array = self.requests.view(ref, layout)
         if self.foreign:
-            array = array.copy(layout.order)  # type: ignore[arg-type]
+            array = array.copy(layout.order)
         else:
             inputs.append(input_ref(array, ref.block, next(self._tickets), self._let_go))
         array.flags.writeable = False
@@ -259,10 +259,8 @@ class Peer:
         except BaseException:
             self._undo(encoder.refs)
             raise
-        if len(payload) > wire.SPILL_FROM:
-            data = self._long(call.rid, payload, encoder)
-        else:
-            data = wire.framed(payload)
+        spills = len(payload) > wire.SPILL_FROM
+        data = self._long(call.rid, payload, encoder) if spills else wire.framed(payload)
         if encoder.refs:
             self.replies.lend(encoder.refs)
         self._encoders.append(encoder)

@@ -112,7 +112,7 @@ class BaseProxy:
         if not self._owned_by_manager:
             session = self._session()
             self._close = weakref.finalize(self, _drop, weakref.ref(session), self._id)
-            self._close.atexit = False  # type: ignore[attr-defined]  # the socket's end drops all
+            self._close.atexit = False  # the socket's end drops all
 
     def _after_fork(self) -> None:
         self._manager = None
@@ -263,6 +263,12 @@ def load_in_client(address: str) -> Callable[[list[Any]], Any]:
         return AutoProxy(token, exposed=exposed, incref=token.address != address)
 
     return load
+
+
+def load_unowned(fields: list[Any]) -> BaseProxy:
+    """A proxy whose reference stays with the session it came by (an event loop's)."""
+    token, exposed = _checked(fields)
+    return AutoProxy(token, exposed=exposed, manager_owned=True)
 
 
 def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:

@@ -27,9 +27,7 @@ def runtime_dir(path: str | None = None) -> str:
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
         raise NotPermitted(f"{path} is not a directory of yours (uid {os.geteuid()}); set {VARIABLE} to one")
     if info.st_mode & 0o007 or info.st_mode & 0o020:
-        raise NotPermitted(
-            f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: others may enter; run: chmod 700 {path}"
-        )
+        raise NotPermitted(f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: others may enter; run: chmod 700 {path}")
     return path
 
 

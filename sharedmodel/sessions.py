@@ -100,4 +100,3 @@ class Sessions:
 
 
 SESSIONS = Sessions()
-

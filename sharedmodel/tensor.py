@@ -15,7 +15,7 @@ import math
 import re
 import struct
 import sys
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,12 +29,13 @@ _FIXED: Final = struct.Struct("<HBB")
 _REF: Final = struct.Struct("<IQQQ")
 # The only types outside numpy that may be named on the wire; their dtype text is "ml_dtypes:NAME".
 _ML_DTYPES: Final = frozenset(
-    "bfloat16 float8_e3m4 float8_e4m3 float8_e4m3b11fnuz float8_e4m3fn float8_e4m3fnuz "
-    "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu".split()
+    {"bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn"}
+    | {"float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"}
 )
 _PLAIN: Final = re.compile(r"[<>|=][biufcSUVMm]\d+(\[[0-9]*[A-Za-z]+\])?\Z")
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Order = Literal["C", "F"]
 
 
 class Unsupported(Exception):
@@ -46,7 +47,7 @@ class Layout(NamedTuple):
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    order: str  # "C" or "F"
+    order: Order
     nbytes: int
 
 
@@ -172,7 +173,8 @@ def _ml_dtype(name: str) -> np.dtype[Any]:
             import ml_dtypes  # noqa: F401  (registers its types with numpy)
         except ImportError as exc:
             raise Unsupported(f"dtype {name} needs the package ml_dtypes, which is not here") from exc
-    return np.dtype(getattr(sys.modules["ml_dtypes"], name))
+    found: np.dtype[Any] = np.dtype(getattr(sys.modules["ml_dtypes"], name))
+    return found
 
 
 def _descr(fields: list[Any], depth: int) -> list[Any]:

@@ -61,7 +61,6 @@ MAX_PAYLOAD: Final = (1 << 32) - (1 << 20)  # msgpack's own limit on one binary 
 MAX_DEPTH: Final = 64
 
 
-
 def frame(message: list[Any]) -> bytes:
     """A frame of plain values (no tensors); values that cross go through the codec."""
     payload: bytes = msgpack.packb(message)
@@ -84,9 +83,7 @@ def parts(rid: int, payload: bytes) -> Iterator[bytes]:
 def read(payload: Any, ext_hook: Callable[[int, bytes], Any]) -> list[Any]:
     """Unpack one payload. Raises ProtocolError unless it is an array that begins with a kind."""
     try:
-        message = msgpack.unpackb(
-            payload, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass"
-        )
+        message = msgpack.unpackb(payload, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass")
     except ProtocolError:
         raise
     except Exception as exc:  # msgpack raises a dozen kinds, none of which says more than its text

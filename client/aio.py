@@ -1,0 +1,130 @@
+"""`aconnect()`: the same on an asyncio event loop.
+
+async with await aconnect() as host:
+    ocr = await host.model("ocr")
+    lines = await ocr.ocr("page.png")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sharedmodel.aio import AsyncSession
+from sharedmodel.errors import HostLost
+from sharedmodel.proxy import load_unowned, proxy_bytes
+from sharedmodel.tensor import Array
+
+from .find import find
+from .host import DIRECTORY, REPLAYS, not_exposed, with_files_read
+
+
+async def aconnect(
+    address: str | os.PathLike[str] | None = None,
+    *,
+    start: bool | None = None,
+    timeout: float | None = None,
+    authkey: bytes | None = None,
+    shared_memory: bool = True,
+) -> AsyncHost:
+    """Connect to the host from an event loop. Arguments and errors as for `connect`."""
+    # Starting an embedded host waits on locks and files: not on the loop.
+    found = await asyncio.to_thread(find, address, start, timeout)
+    host = AsyncHost(found, authkey=authkey, shared_memory=shared_memory)
+    await host.session(timeout)
+    return host
+
+
+class AsyncHost:
+    """A host, for the tasks of one event loop."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.address = address
+        self._options = options
+        self._session: AsyncSession | None = None
+        self._opening = asyncio.Lock()
+
+    async def model(self, name: str, *, timeout: float | None = None, **spec: Any) -> AsyncModel:
+        """A model by its name; as `Host.model`."""
+        session = await self.session()
+        if spec:
+            await session.call(DIRECTORY, "load", (name, spec), {})
+        return AsyncModel(self, name, await session.call(DIRECTORY, "describe", (name,), {}), timeout)
+
+    async def models(self) -> dict[str, Any]:
+        """The models that the host serves and the state of each."""
+        states: dict[str, Any] = await (await self.session()).call(DIRECTORY, "states", (), {})
+        return states
+
+    async def status(self) -> dict[str, Any]:
+        """The host in numbers; memory in bytes."""
+        status: dict[str, Any] = await (await self.session()).control("status")
+        return status
+
+    async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
+        """An uninitialised array in shared memory: given as an argument, it is not copied."""
+        array = await (await self.session()).empty(shape, dtype, order)
+        return np.empty(shape, dtype, order) if array is None else array
+
+    async def session(self, timeout: float | None = None) -> AsyncSession:
+        """The live session, made anew if the host was restarted."""
+        async with self._opening:
+            if self._session is None or not self._session.alive:
+                self._session = await AsyncSession.open(
+                    self.address, timeout=timeout, proxy=proxy_bytes, load=load_unowned, **self._options
+                )
+            return self._session
+
+    async def aclose(self) -> None:
+        """End the session. Idempotent."""
+        if self._session is not None:
+            self._session.close()
+
+    async def __aenter__(self) -> AsyncHost:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class AsyncModel:
+    """A model in the host; what it exposes are coroutine methods here."""
+
+    def __init__(self, host: AsyncHost, name: str, info: dict[str, Any], timeout: float | None) -> None:
+        self._host = host
+        self._name = name
+        self._info = info
+        self._timeout = timeout
+
+    def with_timeout(self, seconds: float | None) -> AsyncModel:
+        """The same model with another deadline for its calls."""
+        return AsyncModel(self._host, self._name, self._info, seconds)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("__"):
+            raise AttributeError(method)
+        if method not in self._info["exposed"]:
+            raise AttributeError(not_exposed(self._name, method, self._info))
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._call(method, args, kwargs)
+
+        self.__dict__[method] = call
+        return call
+
+    async def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._info.get("files", {}).get(method):
+            args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
+        replays = REPLAYS if method in self._info["idempotent"] else 0
+        while True:
+            session = await self._host.session()
+            try:
+                return await session.call(self._name, method, args, kwargs, self._timeout)
+            except HostLost:
+                if not replays:
+                    raise
+                replays -= 1

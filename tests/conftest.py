@@ -1,0 +1,98 @@
+"""Every test has a runtime directory of its own, and fails if it leaves anything behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from sharedmodel import segment
+from sharedmodel.runtime import VARIABLE
+from sharedmodel.sessions import SESSIONS
+
+GRACE = 5.0  # seconds in which what was told to end may end
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A runtime directory; its path is short, because a socket's path has at most 107 bytes."""
+    path = tempfile.mkdtemp(prefix="sm-", dir="/tmp")
+    monkeypatch.setenv(VARIABLE, path)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(runtime: str) -> Iterator[None]:
+    """Fails a test that leaves a process, a thread, a descriptor or a shared-memory name behind."""
+    gc.collect()
+    before = _Inventory()
+    yield
+    for address in list(SESSIONS._open):
+        SESSIONS.close(address)
+    gc.collect()
+    left = _until_empty(lambda: _Inventory().minus(before))
+    assert not left, "left behind:\n  " + "\n  ".join(left)
+
+
+class _Inventory:
+    """What this process and its children hold at this moment."""
+
+    def __init__(self) -> None:
+        self.processes = {_describe(child) for child in psutil.Process().children(recursive=True)}
+        self.processes = {line for line in self.processes if line and "resource_tracker" not in line}
+        self.processes |= {_describe(process) for process in _ours()} - {""}
+        self.threads = {f"thread {thread.name}" for thread in threading.enumerate()}
+        self.names = {f"/dev/shm/{name}" for name in os.listdir(segment.DIRECTORY) if name.startswith("sharedmodel-")}
+        self.descriptors = _descriptors()
+
+    def minus(self, other: _Inventory) -> list[str]:
+        lines = sorted(self.processes - other.processes) + sorted(self.threads - other.threads)
+        lines += sorted(self.names - other.names)
+        for target, count in self.descriptors.items():
+            if count > other.descriptors.get(target, 0):
+                lines.append(f"descriptor of {target}: {count}, before {other.descriptors.get(target, 0)}")
+        return lines
+
+
+def _ours() -> list[psutil.Process]:
+    """Servers that detached themselves: they are nobody's children, but name this test's directory."""
+    directory = os.environ.get(VARIABLE, "")
+    return [p for p in psutil.process_iter() if directory and directory in _describe(p)]
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"process {process.pid}: {' '.join(process.cmdline())[:200]}"
+    except psutil.Error:
+        return ""
+
+
+def _descriptors() -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        # One socket is like another, and their numbers differ from run to run.
+        kind = target.partition(":")[0] if target.startswith(("socket:", "pipe:", "anon_inode:")) else target
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
+def _until_empty(look: Callable[[], list[str]]) -> list[str]:
+    end = time.monotonic() + GRACE
+    while (left := look()) and time.monotonic() < end:
+        time.sleep(0.02)  # for the end of others, whose only sign is that they are gone
+        gc.collect()
+    return left
