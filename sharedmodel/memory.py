@@ -93,10 +93,12 @@ class Roots:
         if root is not None and root() is array:
             return root.ref
         base: Any = array.base
-        root = self._by_id.get(id(base))
-        if base is None or root is None or root() is not base:
+        if base is None or (root := self._by_id.get(id(base))) is None:
             return None
-        offset = array.ctypes.data - base.ctypes.data
+        owner: Any = root()
+        if owner is not base:
+            return None
+        offset = array.ctypes.data - owner.ctypes.data
         if offset < 0 or offset + array.nbytes > root.ref.nbytes:
             return None
         return root.ref._replace(offset=root.ref.offset + offset, nbytes=array.nbytes)

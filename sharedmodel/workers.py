@@ -44,8 +44,7 @@ class Workers:
         """Let the threads end; whether they all did in time. Idempotent."""
         self._closed = True
         threads = list(self._threads)
-        for _ in threads:
-            self._queue.put(None)
+        self._queue.put(None)
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(timeout)
@@ -59,20 +58,20 @@ class Workers:
                 logger.exception("a task of the host failed")
             task = self._next()
         self._threads.discard(threading.current_thread())
+        if self._closed:
+            self._queue.put(None)  # for the next one
 
     def _next(self) -> Callable[[], Any] | None:
         if self._closed:
             return None
         with self._lock:
             self._idle += 1
-        task: Callable[[], Any] | None = None
         try:
             task = self._queue.get(timeout=IDLE)
         except queue.Empty:
-            pass
+            with self._lock:  # submit() may have counted on this thread between the time-out and here
+                self._idle -= 1
+                return None if self._queue.empty() else self._queue.get_nowait()
         with self._lock:
             self._idle -= 1
-            # submit() may have counted on this thread between the time-out and here.
-            if task is None and not self._queue.empty():
-                task = self._queue.get_nowait()
         return task

@@ -1,0 +1,54 @@
+"""`ModelManager` in everyday use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sharedmodel import reply
+from sharedmodel.manager import ModelManager
+
+
+class Calculator:
+    def __init__(self, base: int = 0) -> None:
+        self.base = base
+
+    def add(self, number: int) -> int:
+        return self.base + number
+
+    def echo(self, value: object) -> object:
+        return value
+
+    def fail(self) -> None:
+        raise KeyError("what is missing")
+
+    def filled(self, size: int) -> np.ndarray:
+        out = reply.empty(size, "u1")
+        out[:] = 7
+        return out
+
+
+class Manager(ModelManager):
+    pass
+
+
+Manager.register("Calculator", Calculator)
+
+
+def test_a_method_is_called_and_its_result_comes_back() -> None:
+    with Manager() as manager:
+        assert manager.Calculator(2).add(3) == 5
+
+
+def test_a_builtin_exception_comes_back_as_its_own_type_with_the_remote_traceback() -> None:
+    with Manager() as manager:
+        with pytest.raises(KeyError, match="what is missing") as caught:
+            manager.Calculator().fail()
+        assert "in fail" in str(caught.value.__cause__)
+
+
+def test_a_large_result_made_in_place_arrives() -> None:
+    with Manager() as manager:
+        result = manager.Calculator().filled(3_000_000)
+        assert result.shape == (3_000_000,)
+        assert (result == 7).all()
