@@ -1,0 +1,42 @@
+"""What a supervisor hands to the host it starts: on standard input, as a file without a name."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import NamedTuple
+
+from .settings import Settings
+
+
+class Boot(NamedTuple):
+    """Descriptors are inherited under the numbers given here."""
+
+    listener: int
+    lifeline: int
+    supervisor: int
+    directory: str
+    settings: Settings
+
+    def to_file(self) -> int:
+        """A descriptor to read it from."""
+        fields = self._asdict() | {"settings": self.settings.to_json()}
+        return text_file("sharedmodel-boot", json.dumps(fields))
+
+    @classmethod
+    def from_stdin(cls) -> Boot:
+        """Take it, and leave nothing on standard input for a model to read."""
+        fields = json.load(sys.stdin)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        return cls(**fields | {"settings": Settings.from_json(fields["settings"])})
+
+
+def text_file(name: str, text: str) -> int:
+    """A file in memory, at its beginning, for a process about to be started."""
+    fd = os.memfd_create(name)
+    os.write(fd, text.encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

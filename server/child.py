@@ -1,0 +1,127 @@
+"""The host as its supervisor sees it: a process, the socket it reports on, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from sharedmodel.errors import ProtocolError
+
+from . import messages, oom
+from .boot import Boot
+from .death import Death, reason
+from .messages import Messages
+from .place import Place
+from .settings import Settings
+
+Report = Callable[[int, list[Any]], None]
+_SEND_TIMEOUT: Final = 1.0
+
+
+class Child:
+    """One host process."""
+
+    def __init__(self, place: Place, listener: socket.socket, settings: Settings) -> None:
+        self.started = time.monotonic()
+        self.since = time.time()
+        self.serving = False
+        self.settled = False
+        self.states: dict[str, Any] = {}
+        self.wanted = ""  # why its supervisor ends it
+        self._fatal = ""
+        self._kills = oom.kills()
+        ours, theirs = socket.socketpair()
+        boot = Boot(listener.fileno(), theirs.fileno(), os.getpid(), place.directory, settings)
+        stdin = boot.to_file()
+        try:
+            # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "sharedmodel.server.host", place.directory],
+                stdin=stdin,
+                pass_fds=(listener.fileno(), theirs.fileno()),
+                env=settings.environment(),
+                process_group=0,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(stdin)
+        self.pid = self._process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        ours.settimeout(_SEND_TIMEOUT)
+        self.lifeline = Messages(ours)
+
+    def watch(self, selector: selectors.BaseSelector, died: Callable[[], None], report: Report) -> None:
+        """Have ``died`` called at its end and ``report`` for each message that is not kept here."""
+        selector.register(self.pidfd, selectors.EVENT_READ, died)
+        selector.register(self.lifeline.sock, selectors.EVENT_READ, lambda: self._read(selector, report))
+
+    def _read(self, selector: selectors.BaseSelector, report: Report) -> None:
+        if self.lifeline.sock not in selector.get_map():
+            return  # reaped by an event of the same round
+        try:
+            received = self.lifeline.receive()
+        except ProtocolError:
+            received = None
+        if received is None:
+            selector.unregister(self.lifeline.sock)
+        for kind, *values in received or ():
+            self._note(kind, values)
+            report(kind, values)
+
+    def _note(self, kind: int, values: list[Any]) -> None:
+        if kind == messages.SERVING:
+            self.serving = True
+        elif kind == messages.SETTLED:
+            self.settled = True
+        elif kind == messages.STATES:
+            self.states = values[0]
+        elif kind == messages.FATAL:
+            self._fatal = values[0]
+
+    def terminate(self, why: str) -> None:
+        """Ask it to end, its running calls first."""
+        self.wanted = self.wanted or why
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, and what it started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    def reap(self, selector: selectors.BaseSelector) -> Death:
+        """How it ended. Its process is over."""
+        self._drain(selector)
+        selector.unregister(self.pidfd)
+        self.kill()  # what it forked and left; its group's number is not free before it is reaped
+        _, status, usage = os.wait4(self.pid, 0)
+        code = self._process.returncode = os.waitstatus_to_exitcode(status)
+        os.close(self.pidfd)
+        self.lifeline.close()
+        why = reason(code, self._fatal, self._kills, oom.kills(), usage.ru_maxrss * 1024)
+        wanted = bool(self.wanted)
+        lived = time.monotonic() - self.started
+        return Death(time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted)
+
+    def _drain(self, selector: selectors.BaseSelector) -> None:
+        # Its last words may still be in the socket.
+        while self.lifeline.sock in selector.get_map():
+            self._read(selector, lambda kind, values: None)

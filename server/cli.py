@@ -1,0 +1,145 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+
+EPILOG: Final = "Exit codes: 0 ok, 1 the call or check failed, 2 wrong usage or configuration, 3 no host is running."
+FAILED: Final = 1
+USAGE: Final = 2
+NO_HOST: Final = 3
+
+app = typer.Typer(
+    name="sharedmodel",
+    help="Load a model once per host; every process calls it as if it were its own.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RuntimeDir = Annotated[
+    str | None,
+    typer.Option("--runtime-dir", metavar="DIR", help="Where the sockets lie. Default: your own runtime directory."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command(epilog=EPILOG)
+def serve(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG.toml]", help="What to serve.")] = None,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Serve the files that this user's programs ask for; end when idle.")
+    ] = False,
+    runtime_dir: RuntimeDir = None,
+    idle_exit: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="End after so long without sessions; 0: never. Embedded: 60."),
+    ] = None,
+) -> None:
+    """Serve models in the foreground, until Ctrl-C, SIGTERM or `sharedmodel stop`.
+
+    SIGHUP restarts the host with the configuration read again; callers wait meanwhile.
+    """
+    from .launch import launch, settings_for
+
+    launch(settings_for(config, embedded=embedded, runtime_dir=runtime_dir, idle_exit=idle_exit))
+
+
+@app.command(epilog=EPILOG)
+def status(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Show the supervisor, the host, its restarts, its models and who is connected."""
+    from .cli_status import show
+    from .control import ask
+    from .place import Place
+
+    show(ask(Place.find(runtime_dir).control, "status"), json)
+
+
+@app.command(epilog=EPILOG)
+def stop(
+    runtime_dir: RuntimeDir = None,
+    now: Annotated[bool, typer.Option("--now", help="Give running calls no time to finish.")] = False,
+) -> None:
+    """Stop the server; running calls finish first, within its grace time."""
+    from .cli_stop import stop as end
+    from .place import Place
+
+    end(Place.find(runtime_dir), now)
+
+
+@app.command(epilog=EPILOG, context_settings={"ignore_unknown_options": True})
+def call(
+    model: Annotated[str, typer.Argument(help="Its name in the configuration.")],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METHOD] [ARG|KEY=VALUE]...", help="JSON, plain text, @FILE (bytes) or FILE.npy."),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
+    runtime_dir: RuntimeDir = None,
+    json: Json = False,
+) -> None:
+    """Call a method of a model, and print the result as a table or as JSON.
+
+    sharedmodel call ocr page.png
+
+    sharedmodel call net run 'output_names=null' 'input_feed={"x": [[1.0, 2.0]]}'
+
+    sharedmodel call net x=@x.npy        (an ONNX model's inputs by name)
+    """
+    from .cli_call import run
+
+    run(model, list(args or ()), timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+
+
+@app.command(epilog=EPILOG)
+def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Check shared memory, limits, permissions, leftovers and versions, and say what to do."""
+    from .cli_doctor import show
+    from .doctor import examine
+
+    if not show(examine(runtime_dir), json):
+        raise typer.Exit(FAILED)
+
+
+@app.command(epilog=EPILOG)
+def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Remove what dead processes left: names in /dev/shm, sockets that nobody serves."""
+    from .cli_doctor import show_removed
+    from .janitor import collect
+    from .place import Place
+
+    show_removed(collect(Place.find(runtime_dir)), json)
+
+
+def fail(code: int, message: Any) -> NoReturn:
+    """One line to standard error (a configuration's mistakes: one each), and the exit code."""
+    for line in str(message).splitlines():
+        print(f"sharedmodel: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """The entry point: errors become a line and an exit code, never a traceback."""
+    from sharedmodel.errors import BadArgument, HostUnavailable, SharedModelError
+
+    try:
+        app(prog_name="sharedmodel")
+    except HostUnavailable as exc:
+        fail(NO_HOST, f"no host is running here ({exc.strerror or exc}); start one: sharedmodel serve CONFIG.toml")
+    except BadArgument as exc:
+        fail(USAGE, exc)
+    except SharedModelError as exc:
+        fail(FAILED, exc)
+    except BrokenPipeError:
+        raise SystemExit(FAILED) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The configuration file: TOML, checked strictly, its mistakes told all at once.
+
+    [server]                       all optional
+    runtime_dir = "run"            relative paths count from the file's folder
+    idle_exit = 300
+
+    [models.ocr]                   an adapter: `kind`, and its constructor's options
+    kind = "cnocr"
+
+    [models.mine]                  an object of your own: what the callable returns is served
+    factory = "package.module:callable"
+    kwargs = {size = 3}
+    idempotent = ["predict"]
+
+``python -m sharedmodel.server.config FILE`` prints the checked settings as JSON, or the mistakes.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from sharedmodel.errors import BadArgument
+
+from .kinds import DETAILS
+from .mistakes import Mistake, from_validation
+from .options import check_options
+from .settings import EMBEDDED_IDLE, ModelSettings, Settings
+
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MODEL_NAMES: Final = "letters, digits, '_', '.' and '-', the first of them no '.' or '-'"
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) *((?:[kmgt]i?)?b?)", re.IGNORECASE)
+_UNITS: Final = {"": 1} | {
+    f"{prefix}{i}": (1024 if i else 1000) ** power for power, prefix in enumerate("kmgt", 1) for i in ("", "i")
+}
+
+
+class ConfigError(BadArgument):
+    """The configuration has mistakes; one line each, beginning with the file."""
+
+
+def _reference(text: str) -> str:
+    module, colon, name = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise ValueError('it has the form "package.module:callable"')
+    return text
+
+
+def _size(value: int | str) -> int:
+    found = _SIZE.fullmatch(str(value).strip())
+    if found is None or not (size := int(float(found[1]) * _UNITS[found[2].lower().removesuffix("b")])):
+        raise ValueError('it is a number of bytes, or a text such as "512 MB" or "4 GiB"')
+    return size
+
+
+Size = Annotated[int | str, AfterValidator(_size)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ServerTable(_Strict):
+    """The table [server]."""
+
+    runtime_dir: str | None = None
+    group: str | int | None = None
+    authkey_file: str | None = None
+    sessions: Annotated[int, Field(gt=0)] | None = None
+    request_bytes: Size | None = None
+    reply_quota: Size | None = None
+    idle_exit: Annotated[float, Field(ge=0)] | None = None
+    grace: Annotated[float, Field(ge=0)] = 10.0
+    offline: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class FactoryTable(_Strict):
+    """A table [models.NAME] with a factory."""
+
+    factory: Annotated[str, AfterValidator(_reference)]
+    args: list[JsonValue] = Field(default_factory=list)
+    kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    exposed: list[str] | None = None
+    idempotent: list[str] = Field(default_factory=list)
+
+
+def load(path: str | os.PathLike[str]) -> Settings:
+    """The settings in a file. Raises ConfigError."""
+    file = Path(path).absolute()
+    try:
+        with file.open("rb") as stream:
+            document = tomllib.load(stream)
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: not TOML: {exc}") from exc
+    mistakes: list[Mistake] = []
+    settings = _check(document, file, mistakes)
+    if mistakes:
+        raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    return settings
+
+
+def embedded(idle_exit: float | None = None) -> Settings:
+    """The settings of a server that was started by and for one user."""
+    return Settings(embedded=True, offline=False, idle_exit=EMBEDDED_IDLE if idle_exit is None else idle_exit)
+
+
+def checked_spec(name: str, spec: Any) -> ModelSettings:
+    """A model that a client asks for: a kind and its options, paths absolute. Raises BadArgument."""
+    mistakes: list[Mistake] = []
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BadArgument(f"{name!r} is no name for a model: {_MODEL_NAMES}")
+    if not isinstance(spec, dict) or "factory" in spec:
+        raise BadArgument(f"a model to load is given as kind and options; kinds are: {', '.join(DETAILS)}")
+    settings = _model(name, spec, None, mistakes)
+    if mistakes:
+        raise BadArgument("; ".join(str(mistake) for mistake in mistakes))
+    return settings
+
+
+def _check(document: dict[str, Any], file: Path, mistakes: list[Mistake]) -> Settings:
+    for key in document.keys() - {"server", "models"}:
+        mistakes.append(Mistake.unknown(key, "top-level table", ("server", "models")))
+    server = _server(document.get("server", {}), file.parent, mistakes)
+    tables = document.get("models", {})
+    if not isinstance(tables, dict):
+        mistakes.append(Mistake("models", "write one table [models.NAME] for each model"))
+        tables = {}
+    models = {name: _model(name, table, file.parent, mistakes) for name, table in tables.items()}
+    if not models and not mistakes:
+        mistakes.append(Mistake("models", "no model to serve: add a table [models.NAME] with `kind` or `factory`"))
+    return Settings(models=models, config_file=str(file), **server)
+
+
+def _server(table: Any, folder: Path, mistakes: list[Mistake]) -> dict[str, Any]:
+    try:
+        checked = ServerTable.model_validate(table)
+    except ValidationError as exc:
+        mistakes += from_validation(exc, "server", tuple(ServerTable.model_fields))
+        return {}
+    found = {key: value for key, value in checked.model_dump().items() if value is not None}
+    for key in ("runtime_dir", "authkey_file"):
+        if key in found:
+            found[key] = str(folder / os.path.expanduser(found[key]))
+    if "group" in found:
+        found["group"] = _group(found["group"], mistakes)
+    if "authkey_file" in found:
+        _check_key(found["authkey_file"], mistakes)
+    found["idle_exit"] = found.get("idle_exit") or None
+    return found
+
+
+def _group(group: str | int, mistakes: list[Mistake]) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid if isinstance(group, str) else grp.getgrgid(group).gr_gid
+    except KeyError:
+        mistakes.append(Mistake("server.group", f"this machine has no group {group!r}"))
+        return None
+
+
+def _check_key(path: str, mistakes: list[Mistake]) -> None:
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, "rb") as file:
+            empty = not file.read().strip()
+    except OSError as exc:
+        mistakes.append(Mistake("server.authkey_file", f"{path}: {exc.strerror}"))
+        return
+    if mode & 0o007:
+        mistakes.append(Mistake("server.authkey_file", f"others may read {path}; run: chmod 600 {path}"))
+    if empty:
+        mistakes.append(Mistake("server.authkey_file", f"{path} is empty"))
+
+
+def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
+    where = f"models.{name}"
+    if not NAME.fullmatch(name):
+        mistakes.append(Mistake(where, f"a model's name has {_MODEL_NAMES}"))
+    if not isinstance(table, dict):
+        mistakes.append(Mistake(where, "write it as a table [models.NAME]"))
+    elif ("kind" in table) == ("factory" in table):
+        mistakes.append(Mistake(where, "give either `kind` (an adapter) or `factory` (a callable of your own)"))
+    elif "factory" in table:
+        return _factory(where, table, mistakes)
+    elif not isinstance(table["kind"], str) or table["kind"] not in DETAILS:
+        mistakes.append(Mistake.unknown(f"{where}.kind", "value", tuple(DETAILS), table["kind"]))
+    else:
+        options = {key: value for key, value in table.items() if key != "kind"}
+        return ModelSettings(kind=table["kind"], options=check_options(where, table["kind"], options, folder, mistakes))
+    return ModelSettings()
+
+
+def _factory(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> ModelSettings:
+    try:
+        return ModelSettings(**FactoryTable.model_validate(table).model_dump())
+    except ValidationError as exc:
+        mistakes += from_validation(exc, where, tuple(FactoryTable.model_fields))
+        return ModelSettings()
+
+
+def main() -> int:
+    try:
+        print(load(sys.argv[1]).to_json())
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

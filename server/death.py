@@ -1,0 +1,91 @@
+"""How a host ended, in words, and how long to wait before the next one. No processes here."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from .oom import Kills
+
+STEADY: Final = 30.0  # a host that lived this long has proven itself: its end begins a new row
+FIRST_DELAY: Final = 0.1
+MOST_DELAY: Final = 30.0
+# One that came to serve its models will again: its callers shall not wait long for it.
+MOST_DELAY_READY: Final = 2.0
+REFUSE_AFTER: Final = 3
+_REMEMBERED: Final = 20
+
+
+class Death(NamedTuple):
+    """The end of one host. ``code`` as in subprocess: a signal is negative."""
+
+    at: float
+    lived: float
+    pid: int
+    code: int
+    ready: bool
+    reason: str
+    wanted: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str:
+    """Why a host ended. ``fatal`` is what it said itself, ``peak`` its largest memory in bytes."""
+    if code >= 0:
+        return f"{fatal} (exit code {code})" if fatal else f"ended by itself with exit code {code}"
+    name = signal_name(-code)
+    memory = f"; its memory had reached {peak / 1e9:.1f} GB" if peak else ""
+    if -code == signal.SIGKILL and after.cgroup > before.cgroup:
+        return f"killed by the kernel: the memory limit of the cgroup was reached (out of memory){memory}"
+    if -code == signal.SIGKILL and after.machine > before.machine:
+        return f"killed by {name} while the machine was out of memory{memory}"
+    if -code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE):
+        return f"crashed with {name}{f': {fatal}' if fatal else ''}"
+    return f"killed by {name}"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Restarts:
+    """The policy: at once the first time, then ever later; and whether to refuse callers meanwhile."""
+
+    def __init__(self) -> None:
+        self.deaths: deque[Death] = deque(maxlen=_REMEMBERED)
+        self.count = 0
+        self.unready = 0  # in a row
+        self._row = 0
+
+    def died(self, death: Death) -> float:
+        """Note a death; the seconds to wait before the next host."""
+        self.deaths.append(death)
+        self.count += 1
+        if death.wanted:
+            self._row = self.unready = 0
+            return 0.0
+        self._row = 1 if death.lived >= STEADY and death.ready else self._row + 1
+        self.unready = 0 if death.ready else self.unready + 1
+        if self._row == 1:
+            return 0.0
+        most = MOST_DELAY_READY if death.ready else MOST_DELAY
+        return min(most, FIRST_DELAY * 2.0 ** min(self._row - 2, 16))
+
+    def ready(self) -> None:
+        """A host came to serve its models."""
+        self.unready = 0
+
+    @property
+    def failing(self) -> bool:
+        """Whether hosts end again and again before they serve: callers are told why, and not kept."""
+        return self.unready >= REFUSE_AFTER
+
+    @property
+    def last_reason(self) -> str:
+        return self.deaths[-1].reason if self.deaths else ""

@@ -1,0 +1,135 @@
+"""The host process: ``python -m sharedmodel.server.host DIRECTORY``, started by its supervisor only.
+
+It answers clients from its first moment; models load meanwhile, each on its own thread, and calls to
+one that is loading wait for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import faulthandler
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from sharedmodel.objects import Objects
+from sharedmodel.service import Entry, Limits, Service
+
+from . import directory, logs, messages
+from .boot import Boot
+from .messages import Messages
+from .report import Reporter
+from .settings import Settings
+from .table import Table
+
+_PR_SET_PDEATHSIG: Final = 1
+
+logger = logging.getLogger("sharedmodel.host")
+
+
+def main() -> int:
+    boot = Boot.from_stdin()
+    _end_with(boot.supervisor)
+    logs.set_up("host", boot.settings.log_level)
+    faulthandler.enable()
+    for fd in (boot.listener, boot.lifeline):
+        os.set_inheritable(fd, False)
+    reporter = Reporter(Messages(socket.socket(fileno=boot.lifeline)))
+    try:
+        return _serve(boot, reporter)
+    except Exception as exc:
+        logger.exception("the host can't go on")
+        reporter.say(messages.FATAL, f"{type(exc).__name__}: {exc}")
+        return 1
+
+
+def _serve(boot: Boot, reporter: Reporter) -> int:
+    settings = boot.settings
+    raise_descriptor_limit()
+    objects = Objects()
+    table = Table(objects, lambda: reporter.changed(table), settings.folder)
+    service = Service(
+        socket.socket(fileno=boot.listener),
+        objects,
+        authkey=_authkey(settings),
+        entry=Entry(frozenset({os.geteuid()}), settings.group),
+        limits=_limits(settings),
+    )
+    service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
+    for name, model in settings.models.items():
+        table.add(name, model)
+    _publish_directory(objects, table, settings, reporter)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    service.start()
+    reporter.start(service, table, settings.idle_exit)
+    for name in settings.models:
+        table.start(name)
+    service.stopped.wait()
+    reporter.stop()
+    _finish(service, table, settings.grace)
+    return 0
+
+
+def _publish_directory(objects: Objects, table: Table, settings: Settings, reporter: Reporter) -> None:
+    def loaded(name: str, fields: dict[str, Any]) -> None:
+        reporter.say(messages.LOADED, name, fields)
+
+    objects.publish(
+        directory.NAME,
+        directory.Directory(table, embedded=settings.embedded, loaded=loaded),
+        exposed=directory.EXPOSED,
+        idempotent=directory.IDEMPOTENT,
+    )
+
+
+def _finish(service: Service, table: Table, grace: float) -> None:
+    """Let running calls end, then the models. The supervisor ends what takes longer than it allows."""
+    closing = threading.Thread(target=service.close, args=(grace,), daemon=True)
+    closing.start()
+    closing.join(grace)
+    table.close()
+
+
+def _end_with(supervisor: int) -> None:
+    """Have the kernel end this process when the supervisor dies, however that comes about."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:  # it died before the kernel knew of our wish
+        os._exit(0)
+
+
+def raise_descriptor_limit() -> None:
+    """Each session takes a few descriptors: allow as many as may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _authkey(settings: Settings) -> bytes | None:
+    if settings.authkey_file is None:
+        return None
+    return Path(settings.authkey_file).read_bytes().strip()
+
+
+def _limits(settings: Settings) -> Limits:
+    given = {name: getattr(settings, name) for name in ("sessions", "request_bytes", "reply_quota")}
+    return Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+def _exit(code: int) -> None:
+    """End without tearing the interpreter down: native threads of a model may still be running in it."""
+    atexit._run_exitfuncs()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _exit(main())

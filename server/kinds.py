@@ -1,0 +1,74 @@
+"""What the host knows of each kind of model besides its class: what of it is served, and how.
+
+exposed      the methods that clients may call
+idempotent   those that may simply be run again after a crash
+default      the one that `sharedmodel call MODEL` means
+files        arguments that are files: position and name; clients read them with their own rights
+paths        options that are files of the host's
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .models import KINDS
+
+
+class Kind(NamedTuple):
+    """See the module's head."""
+
+    exposed: tuple[str, ...]
+    default: str
+    files: Mapping[str, tuple[int | str, ...]] = MappingProxyType({})
+    paths: tuple[str, ...] = ()
+
+    @property
+    def idempotent(self) -> tuple[str, ...]:
+        """Inference leaves nothing behind: all of it."""
+        return self.exposed
+
+
+DETAILS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "onnx": Kind(
+            exposed=(
+                "run",
+                "get_inputs",
+                "get_outputs",
+                "get_overridable_initializers",
+                "get_modelmeta",
+                "get_providers",
+                "get_provider_options",
+            ),
+            default="run",
+            paths=("path",),
+        ),
+        "cnocr": Kind(
+            exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines"),
+            default="ocr",
+            files={
+                "ocr": (0, "img"),
+                "ocr_for_single_line": (0, "img"),
+                "ocr_for_single_lines": (0, "img_list"),
+            },
+            paths=("rec_model_fp", "det_model_fp", "rec_vocab_fp", "rec_root", "det_root"),
+        ),
+    }
+)
+
+
+def adapter(kind: str) -> Any:
+    """The adapter's class. Imports its module, not yet its libraries."""
+    return resolve(KINDS[kind])
+
+
+def resolve(reference: str) -> Any:
+    """What "package.module:name.of.it" stands for. Raises ImportError or AttributeError."""
+    module, _, names = reference.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found

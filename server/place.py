@@ -1,0 +1,91 @@
+"""The runtime directory of one server: what lies in it, and who may go in.
+
+host.sock        models: the host answers, the supervisor holds the listener
+control.sock     the supervisor itself
+supervisor.lock  held for as long as the supervisor lives; its text is the holder's pid
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from typing import Final
+
+from sharedmodel import link, runtime
+from sharedmodel.errors import BadArgument, SharedModelError
+
+_LOOK_AGAIN: Final = 0.05
+ORPHAN_WAIT: Final = 5.0
+
+
+class Held(SharedModelError):
+    """Another supervisor serves this directory."""
+
+
+class Place:
+    """The names in a runtime directory."""
+
+    def __init__(self, directory: str) -> None:
+        """Raises BadArgument where the path is too long for a socket in it."""
+        self.directory = os.path.abspath(directory)
+        self.host = link.check_address(os.path.join(self.directory, "host.sock"))
+        self.control = link.check_address(os.path.join(self.directory, "control.sock"))
+        self.lock = os.path.join(self.directory, "supervisor.lock")
+
+    @classmethod
+    def find(cls, path: str | None = None) -> Place:
+        """The directory asked for, else the user's; made if need be. Raises NotPermitted, BadArgument."""
+        return cls(runtime.runtime_dir(path))
+
+    def admit(self, group: int) -> None:
+        """Let a group reach the sockets (and nothing else) in the directory."""
+        os.chown(self.directory, -1, group)
+        os.chmod(self.directory, 0o710)
+
+
+class Lock:
+    """One supervisor a directory. The kernel lets go of it when its holder dies, however it dies."""
+
+    def __init__(self, place: Place, wait: float = 0.0) -> None:
+        """Raises Held, with the holder's pid, after ``wait`` seconds."""
+        self._fd = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        end = time.monotonic() + wait
+        while not self._try():
+            if time.monotonic() >= end:
+                holder = os.read(self._fd, 32).decode("ascii", "replace").strip() or "unknown"
+                self.close()
+                raise Held(
+                    f"a supervisor (pid {holder}) already serves {place.directory}; "
+                    "stop it with `sharedmodel stop`, or choose another --runtime-dir"
+                )
+            time.sleep(_LOOK_AGAIN)
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, str(os.getpid()).encode())
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go. The file stays: removing it would let two supervisors hold two locks of one name."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def listen(path: str, group: int | None = None) -> socket.socket:
+    """A listening socket in a directory whose lock is held. Raises BadArgument when somebody else listens."""
+    # A supervisor killed a moment ago may have a host that is still being ended, and listens.
+    end = time.monotonic() + ORPHAN_WAIT
+    while True:
+        try:
+            return link.listen(path, group=group)
+        except OSError as exc:
+            if time.monotonic() > end:
+                raise BadArgument(f"somebody else listens at {path}: {exc.strerror}") from exc
+            time.sleep(_LOOK_AGAIN)

@@ -1,0 +1,100 @@
+"""The host's end of the lifeline: it tells its supervisor how it stands, and ends when that dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from sharedmodel.control import Control
+from sharedmodel.errors import ProtocolError
+from sharedmodel.service import Service
+
+from . import messages
+from .messages import Messages
+from .table import Table
+
+IDLE_LOOKS: Final = 10  # in each idle time; a second apart at most, 50 ms at least
+
+logger = logging.getLogger("sharedmodel.host")
+
+
+class Reporter:
+    """Two threads at most: one answers the supervisor, one watches for idleness where that is asked for."""
+
+    def __init__(self, lifeline: Messages) -> None:
+        self._lifeline = lifeline
+        self._lock = threading.Lock()
+        self._settled = False
+        self._stopped = threading.Event()
+
+    def say(self, kind: int, *values: Any) -> None:
+        with self._lock:
+            self._lifeline.send(kind, *values)
+
+    def changed(self, table: Table) -> None:
+        """A model has a new state."""
+        self.say(messages.STATES, table.states())
+        if not self._settled and table.settled:
+            self._settled = True
+            self.say(messages.SETTLED)
+
+    def start(self, service: Service, table: Table, idle_exit: float | None) -> None:
+        self.say(messages.SERVING)
+        self.changed(table)
+        threading.Thread(target=self._answer, args=(service, table), name="lifeline", daemon=True).start()
+        if idle_exit:
+            threading.Thread(target=self._watch, args=(service, idle_exit), name="idle", daemon=True).start()
+
+    def stop(self) -> None:
+        """The host ends: idleness is no news any more."""
+        self._stopped.set()
+
+    def _answer(self, service: Service, table: Table) -> None:
+        questions: dict[int, Callable[..., None]] = {
+            messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, standing(service, table)),
+            messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
+        }
+        while (received := self._received()) is not None:
+            for kind, *values in received:
+                try:
+                    questions[kind](*values)
+                except Exception:
+                    logger.exception("a question of the supervisor could not be answered")
+        if not self._stopped.is_set():
+            # The supervisor is dead, and its successor serves in this one's place.
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _received(self) -> list[list[Any]] | None:
+        try:
+            return self._lifeline.receive()
+        except ProtocolError:
+            return None
+
+    def _watch(self, service: Service, idle_exit: float) -> None:
+        pause = min(1.0, max(0.05, idle_exit / IDLE_LOOKS))
+        since = time.monotonic()
+        while not self._stopped.wait(pause):
+            now = time.monotonic()
+            if is_busy(service):
+                since = now
+            elif now - since >= idle_exit:
+                since = now  # should the supervisor find somebody after all
+                self.say(messages.IDLE)
+
+
+def is_busy(service: Service) -> bool:
+    """Whether anybody is connected, or about to be."""
+    waiting, _, _ = select.select([service.listener], [], [], 0)
+    return bool(service.peers) or bool(waiting)
+
+
+def standing(service: Service, table: Table) -> dict[str, Any]:
+    """The host in numbers, as plain data."""
+    told = Control(service).status()
+    return {"pid": told["pid"], "memory": told["memory"], "sessions": told["sessions"], "models": table.states()}

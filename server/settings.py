@@ -1,0 +1,69 @@
+"""What a server was told to do, checked already: plain data that travels from process to process.
+
+The command line checks the file (`config`, with pydantic) and hands this to the supervisor, which
+hands it to each host it starts. So neither has to import what checks it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+EMBEDDED_IDLE: Final = 60.0
+
+# A configured server loads what its configuration names and asks no hub for more.
+OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+QUIET: Final = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """One model: an adapter's kind with its options, or a factory with its arguments."""
+
+    kind: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    factory: str | None = None
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    exposed: list[str] | None = None
+    idempotent: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One server. None means the default of whoever uses it."""
+
+    models: dict[str, ModelSettings] = field(default_factory=dict)
+    config_file: str | None = None
+    runtime_dir: str | None = None
+    embedded: bool = False
+    offline: bool = True
+    group: int | None = None
+    authkey_file: str | None = None
+    sessions: int | None = None
+    request_bytes: int | None = None
+    reply_quota: int | None = None
+    idle_exit: float | None = None
+    grace: float = 10.0
+    log_level: str = "info"
+
+    @property
+    def folder(self) -> str | None:
+        """Where the configuration lies: relative paths and factories' modules are looked for there."""
+        return os.path.dirname(self.config_file) if self.config_file else None
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a host. An embedded one follows its user's, hub settings and all."""
+        return {**QUIET, **os.environ, **({} if self.embedded or not self.offline else OFFLINE)}
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Settings:
+        fields = json.loads(text)
+        models = {name: ModelSettings(**model) for name, model in fields.pop("models").items()}
+        return cls(models=models, **fields)
