@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import sys
+from multiprocessing import AuthenticationError
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+from sharedmodel.errors import BadArgument, HostUnavailable, SharedModelError
 
 EPILOG: Final = "Exit codes: 0 ok, 1 the call or check failed, 2 wrong usage or configuration, 3 no host is running."
 FAILED: Final = 1
 USAGE: Final = 2
 NO_HOST: Final = 3
 
+
+class Commands(TyperGroup):
+    """Errors become a line and an exit code, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # Here and not around all: click takes an EOFError, which HostLost is, for Ctrl-D.
+        try:
+            return super().invoke(ctx)
+        except HostUnavailable as exc:
+            # With no errno it comes from the client, which says what to do itself.
+            fail(NO_HOST, f"{exc.strerror}; start a host: sharedmodel serve CONFIG.toml" if exc.strerror else exc)
+        except BadArgument as exc:
+            fail(USAGE, exc)
+        except (SharedModelError, AuthenticationError) as exc:
+            fail(FAILED, exc)
+        except BrokenPipeError:
+            raise SystemExit(FAILED) from None
+
+
+def fail(code: int, message: Any) -> NoReturn:
+    """One line to standard error (a configuration's mistakes: one each), and the exit code."""
+    for line in str(message).splitlines():
+        print(f"sharedmodel: {line}", file=sys.stderr)
+    raise SystemExit(code)
+
+
 app = typer.Typer(
+    cls=Commands,
     name="sharedmodel",
     help="Load a model once per host; every process calls it as if it were its own.",
     epilog=EPILOG,
@@ -31,7 +62,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 @app.command(epilog=EPILOG)
 def serve(
-    config: Annotated[str | None, typer.Argument(metavar="[CONFIG.toml]", help="What to serve.")] = None,
+    config: Annotated[str | None, typer.Argument(metavar="CONFIG.toml", help="What to serve.")] = None,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Serve the files that this user's programs ask for; end when idle.")
     ] = False,
@@ -77,9 +108,10 @@ def call(
     model: Annotated[str, typer.Argument(help="Its name in the configuration.")],
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[METHOD] [ARG|KEY=VALUE]...", help="JSON, plain text, @FILE (bytes) or FILE.npy."),
+        typer.Argument(metavar="[METHOD] ARG|KEY=VALUE", help="JSON, plain text, @FILE (bytes) or FILE.npy."),
     ] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where in the host a call failed.")] = False,
     runtime_dir: RuntimeDir = None,
     json: Json = False,
 ) -> None:
@@ -93,7 +125,7 @@ def call(
     """
     from .cli_call import run
 
-    run(model, list(args or ()), timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+    run(model, list(args or ()), timeout=timeout, runtime_dir=runtime_dir, as_json=json, trace=traceback)
 
 
 @app.command(epilog=EPILOG)
@@ -116,29 +148,9 @@ def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     show_removed(collect(Place.find(runtime_dir)), json)
 
 
-def fail(code: int, message: Any) -> NoReturn:
-    """One line to standard error (a configuration's mistakes: one each), and the exit code."""
-    for line in str(message).splitlines():
-        print(f"sharedmodel: {line}", file=sys.stderr)
-    raise SystemExit(code)
-
-
 def main() -> None:
-    """The entry point: errors become a line and an exit code, never a traceback."""
-    from sharedmodel.errors import BadArgument, HostUnavailable, SharedModelError
-
-    try:
-        app(prog_name="sharedmodel")
-    except HostUnavailable as exc:
-        fail(NO_HOST, f"no host is running here ({exc.strerror or exc}); start one: sharedmodel serve CONFIG.toml")
-    except BadArgument as exc:
-        fail(USAGE, exc)
-    except SharedModelError as exc:
-        fail(FAILED, exc)
-    except BrokenPipeError:
-        raise SystemExit(FAILED) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    """The entry point."""
+    app(prog_name="sharedmodel")
 
 
 if __name__ == "__main__":

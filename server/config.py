@@ -129,8 +129,8 @@ def checked_spec(name: str, spec: Any) -> ModelSettings:
 
 
 def _check(document: dict[str, Any], file: Path, mistakes: list[Mistake]) -> Settings:
-    for key in document.keys() - {"server", "models"}:
-        mistakes.append(Mistake.unknown(key, "top-level table", ("server", "models")))
+    unknown = (key for key in document if key not in ("server", "models"))
+    mistakes.extend(Mistake.unknown(key, "top-level table", ("server", "models")) for key in unknown)
     server = _server(document.get("server", {}), file.parent, mistakes)
     tables = document.get("models", {})
     if not isinstance(tables, dict):

@@ -1,0 +1,167 @@
+"""`sharedmodel call`: words of a command line to arguments, and a result to a table or JSON.
+
+word                      argument
+@page.png                 the file's bytes
+x.npy, @x.npy             the array in that file (x.npy only where it exists)
+3, null, [1, 2], "text"   JSON
+anything else             text; where the method takes a file, the client reads it
+KEY=...                   the same, as a keyword argument
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from typing import Any
+
+from sharedmodel.client import Host, connect
+from sharedmodel.errors import BadArgument, RemoteTraceback, SharedModelError
+
+from .cli_console import console, framed, print_json
+
+
+class CallFailed(SharedModelError):
+    """The model raised; as one line."""
+
+
+def run(
+    model: str, words: list[str], *, timeout: float | None, runtime_dir: str | None, as_json: bool, trace: bool
+) -> None:
+    """Call it and print the result. Raises CallFailed, and what connecting raises."""
+    with _host(runtime_dir, timeout) as host:
+        proxy = host.model(model, timeout=timeout)
+        method, rest = _method(model, proxy._info, words)
+        args, kwargs = _feed(proxy._info, method, *arguments(rest))
+        try:
+            result = getattr(proxy, method)(*args, **kwargs)
+        except SharedModelError:
+            raise
+        except Exception as exc:
+            raise _failed(f"{model}.{method}()", exc, trace) from exc
+    if as_json:
+        print_json(plain(result))
+    else:
+        _show(result)
+
+
+def _failed(call: str, exc: Exception, trace: bool) -> CallFailed:
+    if not isinstance(exc.__cause__, RemoteTraceback):  # it happened on this side, reading a file
+        return CallFailed(f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc))
+    if trace:
+        print(exc.__cause__.text.rstrip(), file=sys.stderr)
+    return CallFailed(f"{call} raised {type(exc).__name__}: {exc}")
+
+
+def arguments(words: list[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key.isidentifier():
+            kwargs[key] = argument(value)
+        elif kwargs:
+            raise BadArgument(f"{word!r}: arguments by position come before KEY=VALUE")
+        else:
+            args.append(argument(word))
+    return args, kwargs
+
+
+def argument(word: str) -> Any:
+    """The value of one word; see the module's head."""
+    named = word.startswith("@")
+    path = word.removeprefix("@")
+    if path.endswith(".npy") and (named or os.path.isfile(path)):
+        return _array(path)
+    if named:
+        return _bytes(path)
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON has it: arrays as lists, bytes as base64."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _host(runtime_dir: str | None, timeout: float | None) -> Host:
+    if runtime_dir is None:
+        return connect(start=False, timeout=timeout)
+    from .place import Place
+
+    return connect(Place.find(runtime_dir).host, start=False, timeout=timeout)
+
+
+def _method(model: str, info: dict[str, Any], words: list[str]) -> tuple[str, list[str]]:
+    if words and words[0] in info["exposed"]:
+        return words[0], words[1:]
+    if "default" in info:
+        return info["default"], words
+    given = f"{words[0]!r} is none of them" if words else "say which to call"
+    raise BadArgument(f"model {model!r} has the methods {', '.join(info['exposed'])}: {given}")
+
+
+def _feed(
+    info: dict[str, Any], method: str, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """For an ONNX model KEY=VALUE are its inputs, unless `run`'s own arguments are given."""
+    own = {"output_names", "input_feed", "run_options"}
+    if info.get("kind") == "onnx" and method == "run" and not args and kwargs and not own & kwargs.keys():
+        return [None, kwargs], {}
+    return args, kwargs
+
+
+def _array(path: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as exc:
+        raise BadArgument(f"{path}: {exc}") from exc
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise BadArgument(f"{path}: {exc.strerror}") from exc
+
+
+def _show(result: Any) -> None:
+    out = console()
+    if isinstance(result, list | tuple) and result and all(isinstance(row, dict) for row in result):
+        headings = list(dict.fromkeys(str(key) for row in result for key in row))
+        out.print(framed(headings, ([_cell(row.get(key, "")) for key in headings] for row in result)))
+    elif isinstance(result, dict):
+        out.print(framed(("key", "value"), ((key, _cell(value)) for key, value in result.items())))
+    elif isinstance(result, list | tuple):
+        for index, item in enumerate(result):
+            out.print(f"[{index}] {_cell(item)}", markup=False)
+    else:
+        out.print(_cell(result), markup=False)
+
+
+def _cell(value: Any) -> str:
+    import numpy as np
+
+    if isinstance(value, np.ndarray):
+        text = np.array2string(value, threshold=32, edgeitems=3, precision=4, separator=", ")
+        return " ".join(text.split()) if value.size <= 16 else f"{value.dtype} {value.shape}\n{text}"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    return str(plain(value)) if isinstance(value, bytes | bytearray) else str(value)

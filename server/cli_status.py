@@ -1,0 +1,112 @@
+"""`sharedmodel status`: what the supervisor answered, for people or for programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from rich.text import Text
+
+from .cli_console import console, duration, print_json, size, table
+
+_COLOURS: Final = {"ready": "green", "failed": "red", "failing": "red", "unresponsive": "red", "waiting": "red"}
+_MEANING: Final = {
+    "failing": "the host can't be started",
+    "waiting": "the host ended and is about to be started again",
+    "starting": "the host is starting",
+    "loading": "serving, models are still loading",
+    "stopping": "running calls finish",
+    "unresponsive": "the host did not answer within 2 s; what follows may be old",
+}
+_DEATHS_SHOWN: Final = 5
+
+
+def show(status: dict[str, Any], as_json: bool) -> None:
+    """Print it."""
+    if as_json:
+        print_json(status)
+        return
+    out = console()
+    for part in _parts(status):
+        out.print(part)
+
+
+def _parts(status: dict[str, Any]) -> Iterator[Any]:
+    yield _grid(_head(status))
+    yield ""
+    yield table(("MODEL", "KIND", "STATE", "LOADED IN"), _models(status["models"]), right=("LOADED IN",))
+    for name, model in sorted(status["models"].items()):
+        if model.get("reason"):
+            yield Text(f"  {name}: {model['reason']}", style="red")
+    if not status["models"]:
+        yield Text("  no models yet")
+    if status["sessions"]:
+        yield ""
+        headings = ("CLIENT", "COMMAND", "CALLS", "OBJECTS", "ARGUMENTS", "RESULTS")
+        yield table(headings, _sessions(status["sessions"]), right=headings[2:])
+    if status["deaths"]:
+        yield ""
+        yield table(("HOST ENDED", "AFTER", "WHY"), _deaths(status["deaths"]), right=("AFTER",))
+
+
+def _grid(rows: Iterator[tuple[str, Any]]) -> Any:
+    made = table(("", ""), rows)
+    made.show_header = False
+    made.columns[0].style = "dim"
+    return made
+
+
+def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    state = status["state"]
+    meaning = f" ({_MEANING[state]})" if state in _MEANING else ""
+    yield "state", Text(state + meaning, style=_COLOURS.get(state, "yellow"))
+    yield "directory", status["directory"]
+    if status["embedded"]:
+        yield "serves", f"embedded: what its user's programs ask for; ends after {status['idle_exit'] or 0:g} s idle"
+    else:
+        yield "serves", status["config"]
+    yield "supervisor", _process(status["supervisor"])
+    yield "host", _host(status)
+
+
+def _process(process: dict[str, Any]) -> str:
+    up = duration(max(0.0, time.time() - process["since"]))
+    memory = f", {size(process['memory'])}" if "memory" in process else ""
+    return f"pid {process['pid']}, up {up}{memory}"
+
+
+def _host(status: dict[str, Any]) -> str:
+    host = status["host"]
+    if host is None:
+        next_start = status["next_start"]
+        return "none" if next_start is None else f"none; started again in {next_start:.1f} s"
+    count = status["restarts"]
+    return _process(host) + (f", restarted {count} time{'s' * (count != 1)}" if count else "")
+
+
+def _models(models: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for name, model in sorted(models.items()):
+        state = Text(model["state"], style=_COLOURS.get(model["state"], "yellow"))
+        yield name, model["kind"], state, duration(model["seconds"]) if model["state"] == "ready" else ""
+
+
+def _sessions(sessions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    for session in sorted(sessions, key=lambda session: session["pid"]):
+        memory = size(session["requests"]), size(session["replies"])
+        yield session["pid"], _command(session["pid"]), session["calls"], session["objects"], *memory
+
+
+def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    for death in deaths[-_DEATHS_SHOWN:]:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))
+        yield at, duration(death["lived"]), death["reason"]
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:
+        return "?"
+    return " ".join(words).strip()[:50]
