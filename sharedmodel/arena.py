@@ -14,6 +14,7 @@ an octave, so that nearly equal tensors share blocks. A segment whose blocks are
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 ALIGN: Final = 64
@@ -37,6 +38,7 @@ class _Room:
         self.live = 0
 
 
+@lru_cache(maxsize=4096)
 def rounded(nbytes: int) -> int:
     """The size of the block that holds ``nbytes``: 64-byte steps to a page, then eight an octave."""
     if nbytes <= PAGE:
@@ -51,7 +53,7 @@ class Arena:
     def __init__(self) -> None:
         self._rooms: dict[int, _Room] = {}
         self._quick: dict[int, list[Span]] = {}
-        self._live: set[tuple[int, int]] = set()
+        self._live: set[Span] = set()
         self.live_bytes = 0
 
     def add(self, segment: int, size: int) -> None:
@@ -66,16 +68,16 @@ class Arena:
         quick = self._quick.get(size)
         span = quick.pop() if quick else self._carve(size)
         if span is not None:
-            self._live.add((span.segment, span.offset))
+            self._live.add(span)
             self._rooms[span.segment].live += 1
             self.live_bytes += span.size
         return span
 
     def free(self, span: Span) -> None:
         """Take a span back. Raises ValueError for one that is not out."""
-        if (span.segment, span.offset) not in self._live:
+        if span not in self._live:
             raise ValueError(f"{span} is not allocated")
-        self._live.remove((span.segment, span.offset))
+        self._live.remove(span)
         self._rooms[span.segment].live -= 1
         self.live_bytes -= span.size
         self._quick.setdefault(span.size, []).append(span)

@@ -167,6 +167,7 @@ class Call:
 
     def held(self) -> list[list[int]]:
         """The inputs that something in the host still refers to: ``[block, ticket]`` each."""
-        for ref in self.inputs:
+        alive = [ref for ref in self.inputs if ref() is not None]
+        for ref in alive:
             ref.armed = True
-        return [[ref.serial, ref.ticket] for ref in self.inputs if ref() is not None]
+        return [[ref.serial, ref.ticket] for ref in alive if ref() is not None] if alive else []

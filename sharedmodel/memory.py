@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .arena import PAGE, Arena, Span
+from .arena import PAGE, Arena, Span, rounded
 from .errors import ProtocolError
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef
@@ -110,7 +110,9 @@ class Roots:
         self._by_id.clear()
 
 
-class _Block:
+class Block:
+    """A span and how many still need it."""
+
     __slots__ = ("lent", "pins", "span")
 
     def __init__(self, span: Span) -> None:
@@ -125,45 +127,50 @@ Grow = Callable[[int], "tuple[int, Segment] | None"]
 class Owner:
     """Allocates the blocks of one direction. Thread-safe."""
 
-    def __init__(self, grow: Grow, quota: int) -> None:
-        """``grow(nbytes)`` gives a further segment and its number, or None; ``quota`` is in bytes."""
+    def __init__(self, grow: Grow, quota: int, *, lends: bool = False) -> None:
+        """``grow(nbytes)`` gives a further segment and its number, or None; ``quota`` is in bytes.
+
+        ``lends``: the peer gives each block back by `take_back`; else its frames' end does, by `unpin`.
+        """
         self.lock = threading.Lock()
         self.quota = quota
+        self._lends = lends
         self._grow = grow
         self._arena = Arena()
         self._segments: dict[int, Segment] = {}
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, Block] = {}
         self._roots = Roots()
         self._serial = 0
 
     def empty(self, shape: Any, dtype: Any, order: Any = "C") -> Array | None:
         """An uninitialised array in a block of its own, or None when there is no shared memory for it."""
         dtype = np.dtype(dtype)
-        shape = tuple(map(index, shape)) if hasattr(shape, "__iter__") else (index(shape),)
+        if type(shape) is not tuple:
+            shape = tuple(map(index, shape)) if hasattr(shape, "__iter__") else (index(shape),)
         nbytes = dtype.itemsize * math.prod(shape)
         if dtype.hasobject or nbytes <= 0:
             return None
         # Whole pages, because a fork cuts whole pages off.
-        taken = self.allocate(max(nbytes, PAGE))
+        taken = self.allocate(nbytes if nbytes > PAGE else PAGE)
         if taken is None:
             return None
-        serial, span = taken
-        ref = TensorRef(span.segment, span.offset, nbytes, serial)
+        serial, span = taken[0], taken[1].span
         array: Array = np.ndarray(shape, dtype, self._segments[span.segment].map, span.offset, None, order)
-        with self.lock:
-            self._roots.add(array, ref)
+        # The dictionary is the table of the living, so that adding to it needs no lock.
+        self._roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
         return array
 
-    def allocate(self, nbytes: int) -> tuple[int, Span] | None:
-        """The serial number and span of a new block with one pin."""
+    def allocate(self, nbytes: int) -> tuple[int, Block] | None:
+        """A new block with one pin, and its serial number."""
         for _ in range(4):  # another thread may take a new segment's room before we do
             with self.lock:
-                self._drain()
+                if self._roots.dead:
+                    self._drain()
                 span = self._arena.allocate(nbytes)
                 if span is not None:
-                    self._serial += 1
-                    self._blocks[self._serial] = _Block(span)
-                    return self._serial, span
+                    self._serial = serial = self._serial + 1
+                    self._blocks[serial] = block = Block(span)
+                    return serial, block
             if not self._add_segment(nbytes):
                 return None
         return None
@@ -173,7 +180,9 @@ class Owner:
         taken = self.allocate(nbytes)
         if taken is None:
             return None
-        serial, span = taken
+        serial, block = taken
+        span = block.span
+        block.lent = int(self._lends)
         buffer = memoryview(self._segments[span.segment].map)[span.offset : span.offset + span.size]
         over = self._arena.live_bytes > self.quota
         return TensorRef(span.segment, span.offset, nbytes, serial), buffer, over
@@ -183,7 +192,10 @@ class Owner:
         ref = self._roots.find(array)
         if ref is not None:
             with self.lock:
-                self._blocks[ref.block].pins += 1
+                block = self._blocks[ref.block]
+                block.pins += 1
+                if self._lends:
+                    block.lent += 1
         return ref
 
     def owns(self, segment: int) -> bool:
@@ -193,13 +205,6 @@ class Owner:
         """One user of the block fewer. An unknown number is fine: it is gone already."""
         with self.lock:
             self._unpin(serial)
-
-    def lend(self, refs: list[TensorRef]) -> None:
-        """The peer has these now, and gives them back with `take_back`."""
-        with self.lock:
-            for ref in refs:
-                if (block := self._blocks.get(ref.block)) is not None:
-                    block.lent += 1
 
     def take_back(self, serial: int) -> None:
         """The peer gives a block back. Raises ProtocolError for one that it does not have."""
@@ -252,7 +257,7 @@ class Owner:
     def _add_segment(self, nbytes: int) -> bool:
         # Doubling from 1 MB: a small client stays small, a busy one needs few segments.
         size = min(max(_FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
-        grown = self._grow(max(size, nbytes + nbytes // 7 + PAGE if nbytes > size // 2 else size))
+        grown = self._grow(max(size, rounded(nbytes)))
         if grown is not None:
             self.add(*grown)
         return grown is not None

@@ -49,7 +49,7 @@ class Peer:
         self.calls: dict[int, Call] = {}
         self.refs: dict[Any, int] = {}
         self.requests = Mapped()
-        self.replies = Owner(self._grow_replies, service.limits.reply_quota)
+        self.replies = Owner(self._grow_replies, service.limits.reply_quota, lends=True)
         self.request_bytes = 0
         self.unsent = 0
         self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
@@ -182,9 +182,9 @@ class Peer:
         array = self.requests.view(ref, layout)
         if self.foreign:
             array = array.copy(layout.order)
-        else:
+            array.flags.writeable = False
+        else:  # read-only by its mapping
             inputs.append(input_ref(array, ref.block, next(self._tickets), self._let_go))
-        array.flags.writeable = False
         return array
 
     def take(self, ref: TensorRef) -> bytes:
@@ -209,7 +209,7 @@ class Peer:
     def _make_segment(self, nbytes: int, *, of_requests: bool) -> tuple[int, segment.Segment] | None:
         kind = "memfd" if self.foreign else "shm"
         try:
-            made = segment.create(nbytes, self.service.limits.kind or kind)
+            made = segment.create(nbytes, self.service.limits.kind or kind, writable=not of_requests)
         except (OSError, MemoryError) as exc:
             self.service.warn_once("memory", f"no shared memory for {nbytes} bytes: {exc}; they go in frames")
             return None
@@ -261,8 +261,6 @@ class Peer:
             raise
         spills = len(payload) > wire.SPILL_FROM
         data = self._long(call.rid, payload, encoder) if spills else wire.framed(payload)
-        if encoder.refs:
-            self.replies.lend(encoder.refs)
         self._encoders.append(encoder)
         return data
 
@@ -279,7 +277,7 @@ class Peer:
 
     def _undo(self, refs: list[TensorRef]) -> None:
         for ref in refs:
-            self.replies.unpin(ref.block)
+            self.replies.take_back(ref.block)
 
     def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
         """Send now what the socket takes, the rest when it takes more. Never blocks, never raises."""

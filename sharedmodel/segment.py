@@ -43,9 +43,9 @@ _MADV_POPULATE_WRITE: Final = 23
 class Segment:
     """One mapped buffer. ``map`` is the buffer, ``size`` its bytes, ``fd`` its descriptor."""
 
-    __slots__ = ("__weakref__", "_fd", "address", "kind", "map", "size")
+    __slots__ = ("__weakref__", "_fd", "kind", "map", "size")
 
-    def __init__(self, fd: int, size: int, kind: str) -> None:
+    def __init__(self, fd: int, size: int, kind: str, *, writable: bool = True) -> None:
         """Map ``size`` bytes of ``fd``, which is the segment's from now on.
 
         Raises OSError where mapping is refused (limits, no permission); the descriptor is closed.
@@ -56,12 +56,12 @@ class Segment:
         try:
             if os.fstat(fd).st_size < size:
                 raise OSError(errno.EINVAL, "the segment is smaller than its peer says")
-            self.map = mmap.mmap(fd, size, flags=mmap.MAP_SHARED | populate)
+            protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
+            self.map = mmap.mmap(fd, size, mmap.MAP_SHARED | populate, protection)
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
 
     @property
     def fd(self) -> int:
@@ -82,7 +82,7 @@ class Segment:
         What a fork needs: afterwards each of the two processes has the range for itself. Nothing is
         copied here, and no write by another thread can be lost, since the pages stay as they are.
         """
-        _libc_mmap(self.address + offset, size, self._fd, offset)
+        _libc_mmap(ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + offset, size, self._fd, offset)
 
     def forget(self, offset: int, size: int) -> None:
         """Give the pages of a range back to the machine; it reads as zeros and is warmed by `refill`."""
@@ -96,8 +96,8 @@ class Segment:
         return f"<Segment {self.kind} {self.size} bytes>"
 
 
-def create(size: int, kind: str = "shm") -> Segment:
-    """A new segment of at least ``size`` bytes, really allocated.
+def create(size: int, kind: str = "shm", *, writable: bool = True) -> Segment:
+    """A new segment of at least ``size`` bytes, really allocated; ``writable`` is about this mapping of it.
 
     Where /dev/shm is missing or too small for a "shm" segment, it is a "memfd" one. Raises OSError
     (ENOSPC, ENOMEM) when there is no memory for either.
@@ -105,10 +105,10 @@ def create(size: int, kind: str = "shm") -> Segment:
     size = max(PAGE, -(-size // PAGE) * PAGE)
     if kind == "shm":
         try:
-            return Segment(_posix_fd(size), size, "shm")
+            return Segment(_posix_fd(size), size, "shm", writable=writable)
         except (OSError, posix_ipc.Error):
             kind = "memfd"
-    return Segment(_sealed_fd(size), size, kind)
+    return Segment(_sealed_fd(size), size, kind, writable=writable)
 
 
 def _posix_fd(size: int) -> int:

@@ -65,7 +65,7 @@ class TensorRef(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int) -> TensorRef:
         try:
-            return cls(*_REF.unpack_from(data, at))
+            return cls._make(_REF.unpack_from(data, at))
         except struct.error as exc:
             raise ProtocolError("a tensor reference is cut short") from exc
 
