@@ -25,8 +25,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except HostUnavailable as exc:
-            # With no errno it comes from the client, which says what to do itself.
-            fail(NO_HOST, f"{exc.strerror}; start a host: sharedmodel serve CONFIG.toml" if exc.strerror else exc)
+            fail(NO_HOST, f"no host is running ({exc.strerror or exc}); start one: sharedmodel serve CONFIG.toml")
         except BadArgument as exc:
             fail(USAGE, exc)
         except (SharedModelError, AuthenticationError) as exc:
@@ -84,11 +83,11 @@ def serve(
 @app.command(epilog=EPILOG)
 def status(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Show the supervisor, the host, its restarts, its models and who is connected."""
+    from .cli_place import running_places
     from .cli_status import show
     from .control import ask
-    from .place import Place
 
-    show(ask(Place.find(runtime_dir).control, "status"), json)
+    show([ask(place.control, "status") for place in running_places(runtime_dir)], json)
 
 
 @app.command(epilog=EPILOG)
@@ -97,10 +96,10 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Give running calls no time to finish.")] = False,
 ) -> None:
     """Stop the server; running calls finish first, within its grace time."""
+    from .cli_place import running_places
     from .cli_stop import stop as end
-    from .place import Place
 
-    end(Place.find(runtime_dir), now)
+    end(running_places(runtime_dir)[0], now)
 
 
 @app.command(epilog=EPILOG, context_settings={"ignore_unknown_options": True})
@@ -132,9 +131,10 @@ def call(
 def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Check shared memory, limits, permissions, leftovers and versions, and say what to do."""
     from .cli_doctor import show
+    from .cli_place import all_places
     from .doctor import examine
 
-    if not show(examine(runtime_dir), json):
+    if not show(examine(lambda: all_places(runtime_dir)), json):
         raise typer.Exit(FAILED)
 
 
@@ -142,10 +142,10 @@ def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Remove what dead processes left: names in /dev/shm, sockets that nobody serves."""
     from .cli_doctor import show_removed
+    from .cli_place import all_places
     from .janitor import collect
-    from .place import Place
 
-    show_removed(collect(Place.find(runtime_dir)), json)
+    show_removed(collect(all_places(runtime_dir)), json)
 
 
 def main() -> None:

@@ -17,9 +17,11 @@ import sys
 from typing import Any
 
 from sharedmodel.client import Host, connect
+from sharedmodel.client.find import ADDRESS_VARIABLE
 from sharedmodel.errors import BadArgument, RemoteTraceback, SharedModelError
 
 from .cli_console import console, framed, print_json
+from .cli_place import running_places
 
 
 class CallFailed(SharedModelError):
@@ -99,11 +101,8 @@ def plain(value: Any) -> Any:
 
 
 def _host(runtime_dir: str | None, timeout: float | None) -> Host:
-    if runtime_dir is None:
-        return connect(start=False, timeout=timeout)
-    from .place import Place
-
-    return connect(Place.find(runtime_dir).host, start=False, timeout=timeout)
+    named = None if runtime_dir else os.environ.get(ADDRESS_VARIABLE)
+    return connect(named or running_places(runtime_dir)[0].host, start=False, timeout=timeout)
 
 
 def _method(model: str, info: dict[str, Any], words: list[str]) -> tuple[str, list[str]]:

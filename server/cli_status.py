@@ -22,14 +22,17 @@ _MEANING: Final = {
 _DEATHS_SHOWN: Final = 5
 
 
-def show(status: dict[str, Any], as_json: bool) -> None:
-    """Print it."""
+def show(found: list[dict[str, Any]], as_json: bool) -> None:
+    """Print it: one server, or each in turn."""
     if as_json:
-        print_json(status)
+        print_json(found[0] if len(found) == 1 else found)
         return
     out = console()
-    for part in _parts(status):
-        out.print(part)
+    for index, status in enumerate(found):
+        if index:
+            out.print()
+        for part in _parts(status):
+            out.print(part)
 
 
 def _parts(status: dict[str, Any]) -> Iterator[Any]:

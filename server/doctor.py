@@ -42,8 +42,8 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-def examine(runtime_dir: str | None = None) -> list[Finding]:
-    """All checks. A check that goes wrong is itself a finding."""
+def examine(places: Callable[[], list[Place]]) -> list[Finding]:
+    """All checks. ``places`` finds the runtime directories, the first of them the user's own."""
     found: list[Finding] = []
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
@@ -52,7 +52,7 @@ def examine(runtime_dir: str | None = None) -> list[Finding]:
         _memfd,
         _limits,
         _memory_limit,
-        lambda: _runtime_directory(runtime_dir),
+        lambda: _runtime_directory(places),
         _leftovers,
     )
     for check in checks:
@@ -163,21 +163,21 @@ def _memory_limit() -> Iterator[Finding]:
         yield Finding("memory", OK if limit >= 1 << 30 else WARN, text, "" if limit >= 1 << 30 else advice)
 
 
-def _runtime_directory(path: str | None) -> Iterator[Finding]:
+def _runtime_directory(find: Callable[[], list[Place]]) -> Iterator[Finding]:
     what = "runtime directory"
     try:
-        directory = runtime.runtime_dir(path)
-        place = Place(directory)
+        places = find()
     except (SharedModelError, OSError) as exc:
         yield Finding(what, FAIL, str(exc), f"set {runtime.VARIABLE} to a short path of your own")
         return
-    mode = stat.S_IMODE(os.stat(directory).st_mode)
+    own = places[0]
+    mode = stat.S_IMODE(os.stat(own.directory).st_mode)
     yield Finding(
-        what, OK, f"{directory} (mode {mode:04o}; socket paths {len(place.control)} of {link.MAX_PATH} bytes)"
+        what, OK, f"{own.directory} (mode {mode:04o}; socket paths {len(own.control)} of {link.MAX_PATH} bytes)"
     )
-    stale = stale_sockets(place)
+    stale = [litter.path for place in places for litter in stale_sockets(place)]
     if stale:
-        names = ", ".join(os.path.basename(litter.path) for litter in stale)
+        names = ", ".join(os.path.relpath(path, own.directory) for path in stale)
         yield Finding("sockets", WARN, f"nobody serves {names}", "sharedmodel gc")
     else:
         yield Finding("sockets", OK, "no stale ones")

@@ -8,6 +8,7 @@ host.sock, control.sock    those of a supervisor that was killed
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sharedmodel import link, segment
@@ -26,14 +27,15 @@ class Litter(NamedTuple):
     why: str
 
 
-def collect(place: Place) -> list[Litter]:
+def collect(places: Iterable[Place]) -> list[Litter]:
     """Remove it; what was removed."""
     removed = segments()
     for leftover in segment.leftovers():
         segment.remove(leftover)
-    for litter in stale_sockets(place):
-        os.unlink(litter.path)
-        removed.append(litter)
+    for place in places:
+        for litter in stale_sockets(place):
+            os.unlink(litter.path)
+            removed.append(litter)
     return removed
 
 
