@@ -17,6 +17,7 @@ import numpy as np
 from sharedmodel.aio import AsyncSession
 from sharedmodel.errors import HostLost
 from sharedmodel.proxy import load_unowned, proxy_bytes
+from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 
 from .find import find
@@ -50,25 +51,47 @@ class AsyncHost:
 
     async def model(self, name: str, *, timeout: float | None = None, **spec: Any) -> AsyncModel:
         """A model by its name; as `Host.model`."""
-        session = await self.session()
         if spec:
-            await session.call(DIRECTORY, "load", (name, spec), {})
-        return AsyncModel(self, name, await session.call(DIRECTORY, "describe", (name,), {}), timeout)
+            await self.ask(DIRECTORY, "load", (name, spec))
+        return AsyncModel(self, name, await self.ask(DIRECTORY, "describe", (name,)), timeout)
 
     async def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each."""
-        states: dict[str, Any] = await (await self.session()).call(DIRECTORY, "states", (), {})
+        states: dict[str, Any] = await self.ask(DIRECTORY, "states")
         return states
 
     async def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""
-        status: dict[str, Any] = await (await self.session()).control("status")
+        status: dict[str, Any] = await self.ask(CONTROL, "status")
         return status
 
     async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         """An uninitialised array in shared memory: given as an argument, it is not copied."""
         array = await (await self.session()).empty(shape, dtype, order)
         return np.empty(shape, dtype, order) if array is None else array
+
+    async def ask(
+        self,
+        ident: Any,
+        method: str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        replays: int = REPLAYS,
+    ) -> Any:
+        """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet."""
+        idle = 1
+        while True:
+            session = await self.session()
+            try:
+                return await session.call(ident, method, args, kwargs or {}, timeout)
+            except HostLost as exc:
+                if not exc.begun and idle:
+                    idle = 0
+                elif replays:
+                    replays -= 1
+                else:
+                    raise
 
     async def session(self, timeout: float | None = None) -> AsyncSession:
         """The live session, made anew if the host was restarted."""
@@ -120,11 +143,4 @@ class AsyncModel:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replays = REPLAYS if method in self._info["idempotent"] else 0
-        while True:
-            session = await self._host.session()
-            try:
-                return await session.call(self._name, method, args, kwargs, self._timeout)
-            except HostLost:
-                if not replays:
-                    raise
-                replays -= 1
+        return await self._host.ask(self._name, method, args, kwargs, self._timeout, replays)

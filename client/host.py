@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sharedmodel.errors import BadArgument, HostLost
-from sharedmodel.session import Session
+from sharedmodel.session import CONTROL, Session
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
@@ -54,18 +54,18 @@ class Host:
         path=...``) loads it first, where the host allows that: an embedded one does.
         """
         if spec:
-            self._session().call(DIRECTORY, "load", (name, spec), {})
-        info = self._session().call(DIRECTORY, "describe", (name,), {})
+            self._ask(DIRECTORY, "load", name, spec)
+        info = self._ask(DIRECTORY, "describe", name)
         return Model(self.address, name, info, timeout)
 
     def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each."""
-        states: dict[str, Any] = self._session().call(DIRECTORY, "states", (), {})
+        states: dict[str, Any] = self._ask(DIRECTORY, "states")
         return states
 
     def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""
-        status: dict[str, Any] = self._session().control("status")
+        status: dict[str, Any] = self._ask(CONTROL, "status")
         return status
 
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
@@ -78,6 +78,9 @@ class Host:
 
     def _session(self) -> Session:
         return SESSIONS.current(self.address)
+
+    def _ask(self, ident: Any, method: str, *args: Any) -> Any:
+        return replayed(self.address, lambda session: session.call(ident, method, args, {}), REPLAYS)
 
     def __enter__(self) -> Host:
         return self
@@ -118,14 +121,9 @@ class Model:
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = with_files_read(self._info, method, args, kwargs)
         replays = REPLAYS if method in self._info["idempotent"] else 0
-        while True:
-            session = SESSIONS.current(self._address)
-            try:
-                return session.call(self._name, method, args, kwargs, self._timeout)
-            except HostLost:
-                if not replays:
-                    raise
-                replays -= 1
+        return replayed(
+            self._address, lambda session: session.call(self._name, method, args, kwargs, self._timeout), replays
+        )
 
     def __reduce__(self) -> Any:
         return Model, (self._address, self._name, self._info, self._timeout)
@@ -151,6 +149,22 @@ class _Method:
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._model!r}>"
+
+
+def replayed(address: str, call: Callable[[Session], Any], replays: int) -> Any:
+    """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet."""
+    idle = 1  # a session whose host died while nobody called is noticed by the next call only
+    while True:
+        session = SESSIONS.current(address)
+        try:
+            return call(session)
+        except HostLost as exc:
+            if not exc.begun and idle:
+                idle = 0
+            elif replays:
+                replays -= 1
+            else:
+                raise
 
 
 def empty(session: Session, shape: Any, dtype: Any, order: Any) -> Array:

@@ -121,12 +121,21 @@ class AsyncSession:
     ) -> None:
         while True:
             if self.channel.lost is not None:
-                raise type(self.channel.lost)(*self.channel.lost.args)
+                error = HostLost(*self.channel.lost.args)
+                error.begun = False
+                raise error
             try:
                 self._send(self.channel.begin(pending, ident, args, kwargs, timeout))
                 return
             except NeedRoom as need:
-                await self._add_room(need.nbytes)
+                await self._room_for_call(need.nbytes)
+
+    async def _room_for_call(self, nbytes: int) -> None:
+        try:
+            await self._add_room(nbytes)
+        except HostLost as exc:
+            exc.begun = False
+            raise
 
     async def _add_room(self, nbytes: int) -> None:
         async with self._growing:

@@ -21,8 +21,7 @@ import msgpack
 import numpy as np
 
 from . import wire
-from .errors import CannotCross, ProtocolError
-from .memory import NeedRoom
+from .errors import CannotCross, ProtocolError, SharedModelError
 from .tensor import Array, Layout, Order, TensorRef, Unsupported, header_of, read_header
 
 INLINE_MAX: Final = 2048
@@ -101,9 +100,9 @@ class Encoder:
             return self.pack(message)
         except BaseException as exc:
             self._restart(None)
-            if isinstance(exc, CannotCross | NeedRoom | MemoryError) or not isinstance(exc, Exception):
-                raise
-            raise CannotCross(str(exc)) from exc
+            if isinstance(exc, ValueError | TypeError | OverflowError) and not isinstance(exc, SharedModelError):
+                raise CannotCross(str(exc)) from exc  # msgpack's own: too deep, too long
+            raise
         return packed
 
     def _restart(self, errors: str | None) -> None:

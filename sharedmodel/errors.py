@@ -119,9 +119,13 @@ class ProtocolError(SharedModelError):
 
 
 class HostLost(SharedModelError, ConnectionError, EOFError):
-    """The host went away; a call in flight may or may not have run."""
+    """The host went away; a call in flight may or may not have run.
+
+    ``begun`` is False where it certainly has not: the host was gone before the call left.
+    """
 
     code = "host-lost"
+    begun = True
 
 
 class HostUnavailable(HostLost):

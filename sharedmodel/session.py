@@ -103,7 +103,13 @@ class Session:
         after ``timeout`` seconds, HostLost, or another error of the tree in `errors`.
         """
         waiter = _Waiter(method)
-        self._send(self.channel.begin(waiter, ident, args, kwargs, timeout))
+        try:
+            data = self.channel.begin(waiter, ident, args, kwargs, timeout)
+        except HostLost as exc:  # while asking for room for its arguments
+            exc.begun = False
+            raise
+        if not self._send(data):
+            raise self._unsent()
         end = None if timeout is None else time.monotonic() + timeout
         self._wait(waiter, end)
         if waiter.error is not None:
@@ -152,12 +158,20 @@ class Session:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> bool:
+        """Whether the host may have got it; if not, the session is over."""
         try:
             with self._send_lock:
                 self._socket.sendall(data)
         except OSError as exc:
             self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
+            return False
+        return True
+
+    def _unsent(self) -> HostLost:
+        error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
+        error.begun = False
+        return error
 
     def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
         if not self.shared_memory:
