@@ -1,0 +1,216 @@
+"""The supervisor on real processes: hosts that die, supervisors that die, and what callers see of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sharedmodel.client import connect
+from sharedmodel.errors import HostLost, HostUnavailable, LoadFailed
+from sharedmodel.server.control import ask
+
+from .servers import ECHO, command, running_server, until, watching
+
+
+def test_a_call_is_answered_by_the_next_host_when_its_host_is_killed(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        echo = connect(server.address).model("echo")
+        before = echo.pid()
+        server.kill_host()
+        assert echo.pid() != before
+        death = server.status()["deaths"][-1]
+        assert (death["pid"], death["reason"]) == (before, "killed by SIGKILL")
+
+
+def test_a_call_that_may_not_run_twice_ends_with_host_lost_when_its_host_is_killed(runtime: str) -> None:
+    pipe = _pipe(runtime)
+    with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        echo = connect(server.address).model("echo")
+        held = pool.submit(echo.hold, pipe)
+        with open(pipe, "w"):  # opens when the method has opened the other end: it runs
+            server.kill_host()
+            with pytest.raises(HostLost):
+                held.result()
+
+
+def test_who_connects_while_there_is_no_host_waits_for_the_next_one(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        old = server.host_pid
+        os.kill(old, signal.SIGSTOP)  # does not accept any more
+        waiting = pool.submit(lambda: connect(server.address).model("echo").add(1, 2))
+        os.kill(old, signal.SIGKILL)
+        assert waiting.result() == 3
+
+
+def test_a_host_killed_again_and_again_is_started_again_each_time(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        echo = connect(server.address).model("echo")
+        for _ in range(4):
+            server.kill_host()
+            assert echo.add(2, 3) == 5
+        assert server.status()["restarts"] == 4
+
+
+def test_the_host_goes_with_a_supervisor_that_is_killed_and_the_next_one_serves(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server, watching(server.host_pid) as gone:
+        server.process.kill()
+        assert gone()
+        with running_server(ECHO, runtime) as next_one:
+            assert connect(next_one.address).model("echo").add(1) == 1
+
+
+def test_a_stopped_host_goes_with_its_supervisor_as_well(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server, watching(server.host_pid) as gone:
+        os.kill(server.host_pid, signal.SIGSTOP)
+        server.process.kill()
+        assert gone()
+
+
+def test_a_second_supervisor_is_refused_and_told_who_is_there(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        told = command("serve", f"{runtime}/config.toml", "--runtime-dir", runtime, code=2)
+        assert f"pid {server.process.pid}" in told and "sharedmodel stop" in told
+        assert connect(server.address).model("echo").add(1) == 1
+
+
+def test_sigterm_lets_running_calls_finish_and_leaves_no_socket(runtime: str) -> None:
+    pipe = _pipe(runtime)
+    with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        held = pool.submit(connect(server.address).model("echo").hold, pipe)
+        with open(pipe, "w") as writer:
+            server.process.terminate()
+            until(lambda: not os.path.exists(server.address), lambda: server.log)
+            writer.write("done")
+        assert held.result() == "done"
+        assert server.ends() == 0
+        assert not [name for name in os.listdir(runtime) if name.endswith(".sock")]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_running_calls(runtime: str) -> None:
+    pipe = _pipe(runtime)
+    with running_server("[server]\ngrace = 1000\n" + ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        held = pool.submit(connect(server.address).model("echo").hold, pipe)
+        with open(pipe, "w"):
+            server.process.send_signal(signal.SIGINT)
+            until(lambda: not os.path.exists(server.address), lambda: server.log)
+            server.process.send_signal(signal.SIGINT)
+            assert server.ends() == 0
+        with pytest.raises(HostLost):
+            held.result()
+
+
+def test_a_host_that_does_not_stop_in_its_grace_time_is_killed(runtime: str) -> None:
+    with running_server("[server]\ngrace = 0.1\n" + ECHO, runtime) as server:
+        os.kill(server.host_pid, signal.SIGSTOP)
+        server.process.terminate()
+        assert server.ends() == 0
+        assert "did not end in time" in server.log
+
+
+def test_sighup_takes_the_configuration_as_it_is_now(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        host = connect(server.address)
+        Path(runtime, "config.toml").write_text(ECHO + '[models.more]\nfactory = "zoo:Echo"\nkwargs = {plus = 5}\n')
+        old = server.host_pid
+        with watching(old) as gone:
+            server.process.send_signal(signal.SIGHUP)
+            assert gone()
+        server.until("ready")
+        assert host.model("more").add(1) == 6
+
+
+def test_sighup_with_a_mistake_in_the_configuration_changes_nothing(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        old = server.host_pid
+        Path(runtime, "config.toml").write_text('[models.echo]\nfactroy = "zoo:Echo"\n')
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "was not taken" in server.log, lambda: server.log)
+        assert "models.echo" in server.log
+        assert server.host_pid == old
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"), [("crashing", "crashed with SIGSEGV"), ("leaving", "ended by itself with exit code 7")]
+)
+def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, factory: str, reason: str) -> None:
+    with running_server(f'[models.bad]\nfactory = "zoo:{factory}"\n', runtime, ready=False) as server:
+        status = server.until("failing")
+        assert reason in status["deaths"][-1]["reason"]
+        until(lambda: server.status()["host"] is None, lambda: server.log)
+        with pytest.raises(LoadFailed, match=reason):
+            connect(server.address)
+
+
+def test_garbage_on_the_control_socket_harms_nobody(runtime: str) -> None:
+    chance = random.Random(7)
+    with running_server(ECHO, runtime) as server:
+        open_ones = []
+        for size in (0, 1, 4, 5, 100, 70_000):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.connect(server.place.control)
+            try:
+                sock.sendall(chance.randbytes(size))
+            except OSError:
+                pass  # it was closed half-way: fair enough
+            open_ones.append(sock)
+        assert server.state() == "ready"
+        for sock in open_ones:
+            sock.close()
+        with pytest.raises(ValueError, match="no request 'dance'"):
+            ask(server.place.control, "dance")
+
+
+def test_many_idle_connections_to_the_control_socket_do_not_shut_it(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        idle = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(100)]
+        for sock in idle:
+            sock.connect(server.place.control)
+        assert server.state() == "ready"
+        for sock in idle:
+            sock.close()
+
+
+def test_the_status_comes_from_the_supervisor_when_the_host_is_silent(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        pid = server.host_pid
+        os.kill(pid, signal.SIGSTOP)
+        status = server.status()
+        assert status["state"] == "unresponsive"
+        assert status["models"]["echo"]["state"] == "ready"
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_the_supervisor_loads_no_library_of_models(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert not [name for name in ("numpy", "onnxruntime", "torch", "pydantic") if name in maps]
+        assert server.status()["supervisor"]["memory"] < 30e6
+
+
+def test_an_idle_server_ends_and_leaves_no_socket(runtime: str) -> None:
+    with running_server(ECHO, runtime, "--idle-exit", "0.2", ready=False) as server:
+        assert server.ends() == 0
+        assert "no sessions for 0.2 s" in server.log
+        with pytest.raises(HostUnavailable):
+            connect(server.address)
+
+
+def test_a_server_with_a_session_is_not_idle(runtime: str) -> None:
+    with running_server(ECHO, runtime, "--idle-exit", "0.3", ready=False) as server:
+        with connect(server.address) as host:
+            assert not threading.Event().wait(1.0)  # three idle times
+            assert host.model("echo").add(1) == 1
+        assert server.ends() == 0
+
+
+def _pipe(directory: str) -> str:
+    path = os.path.join(directory, "pipe")
+    os.mkfifo(path)
+    return path

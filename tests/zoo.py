@@ -1,0 +1,67 @@
+"""Small models, most of them bad on purpose. Copied beside a test's configuration; imports nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+
+class Echo:
+    """Answers, and can be made to wait: `hold` reads a named pipe until somebody writes to it."""
+
+    def __init__(self, plus: int = 0, closed: str = "") -> None:
+        self._plus = plus
+        self._closed = closed
+
+    def add(self, a: int, b: int = 0) -> int:
+        return a + b + self._plus
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def hold(self, pipe: str) -> str:
+        with open(pipe) as opened:
+            return opened.read()
+
+    def environment(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    def fail(self, text: str) -> None:
+        raise ValueError(text)
+
+    def close(self) -> None:
+        if self._closed:
+            with open(self._closed, "w") as file:
+                file.write("closed")
+
+
+def waiting(pipe: str) -> Echo:
+    """Loads for as long as nobody writes to a named pipe."""
+    Echo().hold(pipe)
+    return Echo()
+
+
+def counted(path: str, fails: int = 0) -> Echo:
+    """Notes each load in a file; the first ``fails`` loads fail."""
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) <= fails:
+        raise RuntimeError("not yet")
+    return Echo()
+
+
+def broken() -> Echo:
+    raise FileNotFoundError("no weights here")
+
+
+def crashing() -> Echo:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return Echo()
+
+
+def leaving() -> Echo:
+    os._exit(7)
