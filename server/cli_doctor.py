@@ -22,10 +22,10 @@ def show(found: list[Finding], as_json: bool) -> bool:
     out = console()
     width = max(len(finding.what) for finding in found)
     for finding in found:
-        line = Text.assemble((f"{finding.verdict:<5}", _COLOURS[finding.verdict]), f"{finding.what:<{width}}  ")
+        line = Text.assemble((f"{finding.verdict:<6}", _COLOURS[finding.verdict]), f"{finding.what:<{width}}  ")
         out.print(line.append(finding.text))
         if finding.advice and finding.verdict != OK:
-            out.print(Text(" " * (width + 7) + "→ " + finding.advice, style="bold"))
+            out.print(Text(" " * (width + 8) + "→ " + finding.advice, style="bold"))
     out.print(Text(_summary(found), style=_COLOURS[FAIL if not good else OK]))
     return good
 

@@ -68,10 +68,10 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     _publish_directory(objects, table, settings, reporter)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
-    service.start()
-    reporter.start(service, table, settings.idle_exit)
     for name in settings.models:
         table.start(name)
+    service.start()
+    reporter.start(service, table, settings.idle_exit)
     service.stopped.wait()
     reporter.stop()
     _finish(service, table, settings.grace)

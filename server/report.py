@@ -39,10 +39,11 @@ class Reporter:
 
     def changed(self, table: Table) -> None:
         """A model has a new state."""
-        self.say(messages.STATES, table.states())
-        if not self._settled and table.settled:
-            self._settled = True
-            self.say(messages.SETTLED)
+        with self._lock:  # looked at and told in one: the last word shall not be an old one
+            self._lifeline.send(messages.STATES, table.states())
+            if not self._settled and table.settled:
+                self._settled = True
+                self._lifeline.send(messages.SETTLED)
 
     def start(self, service: Service, table: Table, idle_exit: float | None) -> None:
         self.say(messages.SERVING)
