@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from . import failure, handshake, link, wire
@@ -85,6 +86,7 @@ class Service:
         self.peers: dict[int, Peer] = {}
         self.info: dict[str, Any] = {}
         self.stopped = threading.Event()
+        self.when_idle: list[Callable[[], Any]] = []
         self._authkey = authkey
         self._entry = entry or Entry(frozenset({os.geteuid()}))
         self._control = Served("", "host", Control(self), Control.EXPOSED)
@@ -98,6 +100,7 @@ class Service:
         self._running: Call | None = None
         self._started = 0.0
         self._lap = 0
+        self._idle_lap = 0
         self._monitor_wake = threading.Event()
         self._monitor_sleeps = False
         self._looks = 0 if _ONE_CORE else _LOOKS_MOST
@@ -189,6 +192,13 @@ class Service:
             self._heartbeat()
         return events
 
+    def _idle(self) -> None:
+        """Nothing has come for a while: once, do what there is to do then."""
+        if self._lap != self._idle_lap and not self.workers.busy > 1:
+            self._idle_lap = self._lap
+            for task in self.when_idle:
+                self.workers.submit(task)
+
     def _event(self, fd: int, mask: int) -> None:
         peer = self.peers.get(fd)
         if peer is not None:
@@ -259,6 +269,7 @@ class Service:
             return True
         pace = served.pace.get(call.method, 1.0)
         if pace > QUICK or call.problem is not None:
+            self._lap += 1
             self.workers.submit(lambda: self._timed(call, served, pace))
             return True
         return self._inline(call, served, pace)
@@ -429,6 +440,7 @@ class Service:
         self.workers.submit(peer.close)
 
     def _heartbeat(self) -> None:
+        self._idle()
         late = time.monotonic() - handshake.HELLO_TIMEOUT
         for fd, since in list(self._since.items()):
             if since < late and fd in self.peers:

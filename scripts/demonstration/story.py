@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from scripts import pages
@@ -38,7 +38,7 @@ def main() -> int:
         paths = pages.write(drawn, folder / "pages")
         console.rule(f"{PAGES} pages of English and Chinese, {WORKERS} workers, one model")
         console.print(f"Without a server: {WORKERS} processes, each with a model of its own …")
-        alone = private.measure(WORKERS, paths[0])
+        alone = private.measure(WORKERS, paths)
         start = time.monotonic()
         with serving(folder) as log:
             host = _connected()
@@ -48,7 +48,7 @@ def main() -> int:
             host.close()
         right = _compare(drawn, results)
         _weigh(alone, private.Cost(shared, ready))
-        console.print("[dim]" + "\n".join(line for line in log.read_text().splitlines() if "host" in line) + "[/]")
+        console.print(f"[dim]{escape(log.read_text().strip())}[/]", soft_wrap=True, highlight=False)
     left = [name for name in os.listdir("/dev/shm") if name.startswith("sharedmodel-")]
     console.print(f"In /dev/shm: {', '.join(left) or 'nothing left'}")
     return 0 if right and not left else 1
@@ -80,8 +80,8 @@ def _watch(host: Host, tasks: list[Future[reader.Read]]) -> Iterator[reader.Read
     """The results as they come. After a third of them the host is killed."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        total = progress.add_task("all pages", total=len(tasks))
-        bars: dict[int, tuple[int, int]] = {}
+        total = progress.add_task(f"{len(tasks)} pages", total=len(tasks))
+        bars: dict[int, tuple[TaskID, int]] = {}
         for done, task in enumerate(as_completed(tasks), 1):
             result = task.result()
             bar, count = bars.get(result.pid) or (progress.add_task(f"worker {result.pid}", total=None), 0)
@@ -118,7 +118,7 @@ def _compare(drawn: list[pages.Page], results: list[reader.Read]) -> bool:
 
 
 def _weigh(alone: private.Cost, shared: private.Cost) -> None:
-    table = Table("", "memory", "until the first page is read", title="what it takes", title_justify="left")
+    table = Table("", "memory", "until ready", title="what it takes", title_justify="left")
     table.add_row(f"{WORKERS} processes, each with its own model", _mb(alone.memory), f"{alone.seconds:.1f} s")
     table.add_row(f"{WORKERS} processes, one model in a host", _mb(shared.memory), f"{shared.seconds:.1f} s")
     table.add_row("", f"{shared.memory / alone.memory:.0%}", f"{shared.seconds / alone.seconds:.0%}")
@@ -127,7 +127,3 @@ def _weigh(alone: private.Cost, shared: private.Cost) -> None:
 
 def _mb(count: int) -> str:
     return f"{count / 1e6:,.0f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
