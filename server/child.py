@@ -117,6 +117,9 @@ class Child:
         os.close(self.pidfd)
         self.lifeline.close()
         why = reason(code, self._fatal, self._kills, oom.kills(), usage.ru_maxrss * 1024)
+        loading = [name for name, state in self.states.items() if state["state"] == "loading"]
+        if loading:
+            why += f", while it was loading {', '.join(loading)}"
         wanted = bool(self.wanted)
         lived = time.monotonic() - self.started
         return Death(time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted)

@@ -35,7 +35,7 @@ class Death(NamedTuple):
 def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str:
     """Why a host ended. ``fatal`` is what it said itself, ``peak`` its largest memory in bytes."""
     if code >= 0:
-        return f"{fatal} (exit code {code})" if fatal else f"ended by itself with exit code {code}"
+        return f"ended with exit code {code}: {fatal}" if fatal else f"ended by itself with exit code {code}"
     name = signal_name(-code)
     memory = f"; its memory had reached {peak / 1e9:.1f} GB" if peak else ""
     if -code == signal.SIGKILL and after.cgroup > before.cgroup:

@@ -133,11 +133,11 @@ class Supervisor:
         self.spawn_at = time.monotonic() + delay
         when = f"in {delay:.1f} s" if delay else "now"
         log = logger.info if death.wanted else logger.error
-        log("host %d ended after %.1f s: %s; started again %s", death.pid, death.lived, death.reason, when)
+        log("host %d %s, after %.1f s; started again %s", death.pid, death.reason, death.lived, when)
         if self.restarts.failing and not death.wanted:
             self._door.shut(
-                f"the host could not be started, {self.restarts.unready} times in a row; the last one: "
-                f"{death.reason}. The next attempt is made in {delay:.0f} s; see the log of `sharedmodel serve`"
+                f"the host could not be started, {self.restarts.unready} times in a row; the last one "
+                f"{death.reason}. It is tried again by itself; see the log of `sharedmodel serve`"
             )
 
     def _report(self, kind: int, values: list[Any]) -> None:

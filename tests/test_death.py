@@ -14,7 +14,7 @@ from sharedmodel.server.oom import Kills
     ("code", "fatal", "after", "told"),
     [
         (0, "", Kills(), "ended by itself with exit code 0"),
-        (1, "ValueError: x", Kills(), "ValueError: x (exit code 1)"),
+        (1, "ValueError: x", Kills(), "ended with exit code 1: ValueError: x"),
         (-signal.SIGKILL, "", Kills(), "killed by SIGKILL"),
         (-signal.SIGKILL, "", Kills(cgroup=1, machine=1), "memory limit of the cgroup"),
         (-signal.SIGKILL, "", Kills(machine=1), "while the machine was out of memory"),

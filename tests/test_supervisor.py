@@ -137,7 +137,11 @@ def test_sighup_with_a_mistake_in_the_configuration_changes_nothing(runtime: str
 
 
 @pytest.mark.parametrize(
-    ("factory", "reason"), [("crashing", "crashed with SIGSEGV"), ("leaving", "ended by itself with exit code 7")]
+    ("factory", "reason"),
+    [
+        ("crashing", "crashed with SIGSEGV, while it was loading bad"),
+        ("leaving", "exit code 7, while it was loading bad"),
+    ],
 )
 def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, factory: str, reason: str) -> None:
     with running_server(f'[models.bad]\nfactory = "zoo:{factory}"\n', runtime, ready=False) as server:

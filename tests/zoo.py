@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 
@@ -59,7 +60,7 @@ def broken() -> Echo:
 
 
 def crashing() -> Echo:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)
     return Echo()
 
 
