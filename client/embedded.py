@@ -20,6 +20,7 @@ from sharedmodel.errors import HostUnavailable
 
 from .find import SOCKET, answers
 
+IDLE_VARIABLE: Final = "SHAREDMODEL_IDLE_EXIT"  # seconds without a session after which it ends
 START_TIMEOUT: Final = 60.0
 _LOG: Final = "embedded.log"
 _LOOK: Final = 0.01
@@ -66,6 +67,8 @@ def _start(place: str, address: str, end: float) -> None:
     log = os.path.join(place, _LOG)
     alive, theirs = os.pipe()
     command = [sys.executable, "-m", "sharedmodel.server.cli", "serve", "--embedded", "--runtime-dir", place]
+    if idle := os.environ.get(IDLE_VARIABLE):
+        command += ["--idle-exit", idle]
     try:
         with open(log, "wb") as out:
             # The shell leaves at once, so that what it started is nobody's child and no zombie of ours.

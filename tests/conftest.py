@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 
 import psutil
 import pytest
@@ -18,6 +19,12 @@ from sharedmodel.runtime import VARIABLE
 from sharedmodel.sessions import SESSIONS
 
 GRACE = 5.0  # seconds in which what was told to end may end
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_standard_librarys_tracker_runs_already() -> None:
+    """Spawning through multiprocessing starts it, with a pipe that it keeps: no test's fault."""
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture
