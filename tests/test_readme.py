@@ -1,0 +1,58 @@
+"""What the README says works: its configuration is served and its programs are run, in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import pages
+from tests import onnx_graphs
+from tests.servers import running_server
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_its_programs_run_as_they_stand(runtime: str) -> None:
+    (page,) = pages.make(1)
+    page.image.save(Path(runtime, "page.png"))
+    Path(runtime, "add.onnx").write_bytes(onnx_graphs.add(("n", "m")))
+    Path(runtime, "mymodels.py").write_text("class Classifier:\n    def classify(self, x):\n        return 'cat'\n")
+    program = "\n".join(_blocks("python"))
+    with running_server(_blocks("toml")[0], runtime):
+        ran = subprocess.run([sys.executable, "-c", program], cwd=runtime, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    for line in page.lines:
+        assert line in ran.stdout
+    assert ran.stdout.splitlines()[-2:] == ["2 pages read", "2.0"]
+
+
+@pytest.mark.parametrize("command", ["scripts/demo", "scripts/test", "scripts/check", "scripts/bench", "scripts/env"])
+def test_the_scripts_it_names_are_there_and_can_be_run(command: str) -> None:
+    assert command in README
+    assert os.access(ROOT / command, os.X_OK)
+
+
+def test_the_commands_it_names_exist() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "sharedmodel.server.cli", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in re.findall(r"^\| `sharedmodel (\w+)", README, re.MULTILINE):
+        assert re.search(rf"\b{command}\b", told.stdout), command
+
+
+def test_the_example_with_two_pools_reads_and_translates(tmp_path: Path) -> None:
+    pages.write(pages.make(2), tmp_path)
+    example = [sys.executable, str(ROOT / "examples" / "two_pools.py"), str(tmp_path)]
+    ran = subprocess.run(example, capture_output=True, text=True, check=False, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.splitlines()) == sum(len(page.lines) for page in pages.make(2))
