@@ -190,6 +190,8 @@ class Session:
                 else:
                     self._follow(waiter, end)
         except BaseException:
+            if not self._read_lock.locked():
+                self._pass_on()  # the turn may have been given to us as we left
             self.cancel(waiter)
             raise
 
@@ -199,9 +201,18 @@ class Session:
                 self._read(end)
         finally:
             self._read_lock.release()
-            if self._followers:
-                with contextlib.suppress(IndexError):
-                    self._followers.popleft().wake()
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Wake one that still waits, to read for all. One whose reply has come would not."""
+        while self._followers:
+            try:
+                follower = self._followers.popleft()
+            except IndexError:
+                return
+            if not follower.ready:
+                follower.wake()
+                return
 
     def _follow(self, waiter: _Waiter, end: float | None) -> None:
         waiter.gate = gate = threading.Lock()
