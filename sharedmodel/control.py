@@ -30,9 +30,9 @@ class Control:
 
     def create(self, typeid: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Build an object; its number and what is exposed."""
-        served = self._service.objects.create(typeid, tuple(args), kwargs)
+        served, exposed = self._service.objects.create(typeid, tuple(args), kwargs)
         _peer().ref(served.ident)
-        return served.ident, tuple(sorted(served.exposed))
+        return served.ident, exposed
 
     def incref(self, ident: Any) -> None:
         """One reference of this session more. Raises KeyError for an object that is gone."""

@@ -44,6 +44,7 @@ from .proxy import (
     MakeProxyType,
     NamespaceProxy,
     Token,
+    granted,
 )
 from .service import Service
 from .sessions import SESSIONS
@@ -84,6 +85,11 @@ class Server:
     def __init__(self, registry: dict[str, Registration], address: str | None, authkey: bytes | None) -> None:
         self.address = address or runtime.fresh_address()
         self._service = Service(link.listen(self.address), Objects(registry), authkey=authkey)
+
+    @property
+    def stop_event(self) -> threading.Event:
+        """Set it to have `serve_forever` return."""
+        return self._service.stopped
 
     def serve_forever(self) -> None:
         """Serve until a client calls shutdown, or the process is told to end (SIGTERM, SIGINT)."""
@@ -299,7 +305,7 @@ BaseManager = ModelManager
 def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
     def create(self: ModelManager, /, *args: Any, **kwds: Any) -> Any:
         token, exposed = self._create(typeid, *args, **kwds)
-        return proxytype(token, self._serializer, manager=self, exposed=exposed, incref=False)
+        return granted(proxytype, token, manager=self, authkey=self._authkey, exposed=exposed)
 
     create.__name__ = typeid
     return create

@@ -92,8 +92,11 @@ class Objects:
         except (KeyError, TypeError):
             raise self._unknown(ident) from None
 
-    def create(self, typeid: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Served:
-        """Build an object of a registered typeid; it has one reference, the caller's."""
+    def create(self, typeid: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Served, tuple[str, ...]]:
+        """Build an object of a registered typeid, and what is exposed of it.
+
+        It has one reference more, the caller's. The same object under two typeids is one with two proxies.
+        """
         registration = self._registration(typeid)
         if registration.callable is None:
             if kwargs or len(args) != 1:
@@ -101,24 +104,22 @@ class Objects:
             obj = args[0]
         else:
             obj = registration.callable(*args, **kwargs)
-        return self.adopt(typeid, obj, registration)
+        return self._adopt(typeid, obj, registration)
 
-    def adopt(self, typeid: str, obj: Any, registration: Registration | None = None) -> Served:
-        """Take an existing object in, or find it again; either way with one reference more."""
-        registration = registration or self._registration(typeid)
+    def _adopt(self, typeid: str, obj: Any, registration: Registration) -> tuple[Served, tuple[str, ...]]:
         exposed = public_methods(obj) if registration.exposed is None else list(registration.exposed)
+        exposed = sorted({*exposed, *(registration.method_to_typeid or ())})
         with self._lock:
             ident = self._ident_of.get(id(obj))
             if ident is None:
                 self._next += 1
-                ident = f"{self._prefix}-{self._next}"
-                served = Served(ident, typeid, obj, [*exposed, *(registration.method_to_typeid or ())])
-                served.method_to_typeid = dict(registration.method_to_typeid or {})
-                self._by_ident[ident] = served
-                self._ident_of[id(obj)] = ident
+                ident = self._ident_of[id(obj)] = f"{self._prefix}-{self._next}"
+                self._by_ident[ident] = Served(ident, typeid, obj, ())
             served = self._by_ident[ident]
+            served.exposed |= set(exposed)
+            served.method_to_typeid = {**served.method_to_typeid, **(registration.method_to_typeid or {})}
             served.count += 1
-        return served
+        return served, tuple(exposed)
 
     def publish(
         self,
@@ -138,7 +139,6 @@ class Objects:
         served.info = dict(info or {})
         with self._lock:
             self._by_ident[name] = served
-            self._ident_of[id(obj)] = name
         return served
 
     def announce(self, name: str, wait: Callable[[], Served]) -> None:
@@ -158,9 +158,7 @@ class Objects:
         With ``keep_announced`` the next call waits for it as it did before it was published.
         """
         with self._lock:
-            served = self._by_ident.pop(name, None)
-            if served is not None:
-                self._ident_of.pop(id(served.obj), None)
+            self._by_ident.pop(name, None)
         if not keep_announced:
             self._announced.pop(name, None)
 

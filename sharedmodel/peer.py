@@ -20,7 +20,7 @@ from .call import Call, InputRef, input_ref
 from .codec import Decoder, Encoder, explain, outermost
 from .errors import CannotCross, ProtocolError
 from .memory import Mapped, Owner, drain
-from .proxy import BaseProxy, ProxyRef, proxy_bytes
+from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
 from .tensor import Array, Layout, TensorRef
 
 if TYPE_CHECKING:
@@ -344,10 +344,11 @@ class Peer:
         return packed
 
     def as_proxy(self, typeid: str, value: Any) -> ProxyRef:
-        """Serve a result under a typeid; the client gets a proxy with one reference."""
-        served = self.service.objects.adopt(typeid, value)
+        """Serve a result under a typeid, made by its callable if it has one; the client gets a proxy."""
+        served, exposed = self.service.objects.create(typeid, (value,), {})
         self.ref(served.ident)
-        return ProxyRef(typeid, self.service.address, served.ident, tuple(sorted(served.exposed)))
+        kind = kind_of(self.service.objects.registry[typeid].proxytype)
+        return ProxyRef(typeid, self.service.address, served.ident, exposed, kind)
 
     # -- the end -------------------------------------------------------------------------------------
 

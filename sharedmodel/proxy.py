@@ -13,7 +13,9 @@ the session of its process; a copy unpickled elsewhere takes one of its own.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -45,6 +47,16 @@ class ProxyRef(NamedTuple):
     address: str
     ident: str
     exposed: tuple[str, ...]
+    kind: str = ""
+
+
+class _Granted(threading.local):
+    """The token whose reference has been counted already: the proxy that is being made takes it over."""
+
+    token: Token | None = None
+
+
+_GRANTED: Final = _Granted()
 
 
 class BaseProxy:
@@ -55,6 +67,7 @@ class BaseProxy:
     """
 
     _exposed_: tuple[str, ...] | None = None
+    _kind_ = ""
 
     def __init__(
         self,
@@ -74,9 +87,13 @@ class BaseProxy:
         if exposed is not None and type(self)._exposed_ is None:
             self._exposed_ = tuple(exposed)
         self._close: Callable[[], Any] | None = None
+        self._owner = os.getpid()
         if authkey is not None:
             SESSIONS.remember(token.address, authkey)
-        if incref:
+        if token is _GRANTED.token:
+            _GRANTED.token = None
+            self._watch()
+        elif incref:
             self._incref()
         else:
             self._watch()
@@ -90,9 +107,7 @@ class BaseProxy:
     def _callmethod(self, methodname: str, args: Sequence[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
         """The result of a method of the referent; raises what it raises."""
         value = self._session().call(self._id, methodname, tuple(args), kwds)
-        if type(value) is _Auto and self._manager is not None:
-            return value._as_registered(self._manager)
-        return value
+        return _of_its_type(value, self._manager) if isinstance(value, BaseProxy) else value
 
     def _getvalue(self) -> Any:
         """A copy of the referent. Raises CannotCross (a TypeError) when it is of a type that does not cross."""
@@ -115,6 +130,9 @@ class BaseProxy:
             self._close.atexit = False  # the socket's end drops all
 
     def _after_fork(self) -> None:
+        if self._owner == os.getpid():
+            return  # unpickled in this process, which counted it then
+        self._owner = os.getpid()
         self._manager = None
         with contextlib.suppress(SharedModelError, KeyError):  # told at the first use instead
             self._incref()
@@ -123,9 +141,10 @@ class BaseProxy:
 
     def __reduce__(self) -> Any:
         cls = type(self)
-        if cls is _Auto or getattr(cls, "_made_", False):
-            return _rebuild_auto, (tuple(self._token), self._exposed_)
-        return _rebuild, (cls, tuple(self._token), self.__dict__.get("_exposed_"))
+        key = _key_for_a_child(self._token.address)
+        if _is_auto(cls):
+            return _rebuild_auto, (tuple(self._token), self._exposed_, self._kind_, *key)
+        return _rebuild, (cls, tuple(self._token), self.__dict__.get("_exposed_"), *key)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self._getvalue()
@@ -146,13 +165,29 @@ def _drop(session_ref: weakref.ref[Session], ident: str) -> None:
         session.drop(ident)
 
 
-def _rebuild(cls: type[BaseProxy], token: tuple[str, str, str], exposed: Any) -> BaseProxy:
+def _key_for_a_child(address: str) -> tuple[bytes, ...]:
+    # As the standard library does: what goes to a child that is being started goes through a pipe that only
+    # it reads, and that brings it this process's own key too. No other pickle holds a key.
+    context = sys.modules.get("multiprocessing.context")
+    if context is None or context.get_spawning_popen() is None:
+        return ()
+    key = SESSIONS.key(address)
+    return () if key is None else (key,)
+
+
+def _rebuild(cls: type[BaseProxy], token: tuple[str, str, str], exposed: Any, key: bytes | None = None) -> BaseProxy:
+    SESSIONS.remember(token[1], key)
     kwargs = {} if exposed is None else {"exposed": exposed}
     return cls(Token(*token), SERIALIZER, **kwargs)
 
 
-def _rebuild_auto(token: tuple[str, str, str], exposed: tuple[str, ...]) -> BaseProxy:
-    return AutoProxy(Token(*token), SERIALIZER, exposed=exposed)
+def _rebuild_auto(
+    token: tuple[str, str, str], exposed: tuple[str, ...], kind: str = "", key: bytes | None = None
+) -> BaseProxy:
+    SESSIONS.remember(token[1], key)
+    proxy = AutoProxy(Token(*token), SERIALIZER, exposed=exposed)
+    proxy._kind_ = kind
+    return proxy
 
 
 def MakeProxyType(name: str, exposed: Sequence[str], _cache: dict[Any, Any] = {}) -> type[BaseProxy]:  # noqa: B006
@@ -161,7 +196,7 @@ def MakeProxyType(name: str, exposed: Sequence[str], _cache: dict[Any, Any] = {}
     found: type[BaseProxy] | None = _cache.get((name, exposed))
     if found is None:
         body: dict[str, Any] = {method: _forward(method) for method in exposed}
-        found = type(name, (_Auto,), {**body, "_exposed_": exposed, "_made_": True})
+        found = type(name, (BaseProxy,), {**body, "_exposed_": exposed, "_made_": True})
         _cache[name, exposed] = found
     return found
 
@@ -175,22 +210,33 @@ def _forward(method: str) -> Callable[..., Any]:
     return call
 
 
-class _Auto(BaseProxy):
-    """Base of the classes that `MakeProxyType` makes."""
+def _is_auto(cls: type) -> bool:
+    """Whether a class is one that `MakeProxyType` made, and not one derived from it."""
+    return "_made_" in vars(cls)
 
-    def _as_registered(self, manager: Any) -> BaseProxy:
-        """The same reference as the proxy type that the manager has registered for its typeid."""
-        registration = getattr(manager, "_registry", {}).get(self._token.typeid)
-        proxytype = registration.proxytype if registration is not None else None
-        if proxytype is None or proxytype is AutoProxy:
-            self._manager = manager
-            return self
-        if self._close is not None:
-            self._close.detach()  # type: ignore[attr-defined]
-        made: BaseProxy = proxytype(
-            self._token, self._serializer, manager=manager, exposed=self._exposed_, incref=False
-        )
-        return made
+
+def _of_its_type(proxy: BaseProxy, manager: Any) -> BaseProxy:
+    """The same reference as the proxy type that the manager has registered for its typeid, or as that it was of."""
+    registration = getattr(manager, "_registry", {}).get(proxy._token.typeid)
+    proxytype = _loaded(proxy._kind_) if registration is None else registration.proxytype
+    if proxytype in (None, AutoProxy, type(proxy)) or not _is_auto(type(proxy)) or proxy._owned_by_manager:
+        proxy._manager = manager
+        return proxy
+    if proxy._close is not None:
+        proxy._close.detach()  # type: ignore[attr-defined]
+    made: BaseProxy = granted(proxytype, proxy._token, manager=manager, exposed=proxy._exposed_)
+    return made
+
+
+def granted(proxytype: Callable[..., Any], token: Token, **kwargs: Any) -> Any:
+    """A proxy that takes over a reference which is counted already, whatever its constructor takes."""
+    _GRANTED.token = token
+    try:
+        return proxytype(token, SERIALIZER, **kwargs)
+    finally:
+        if _GRANTED.token is token:  # it failed, or did not want it
+            _GRANTED.token = None
+            SESSIONS.current(token.address).drop(token.id)
 
 
 def AutoProxy(
@@ -240,44 +286,76 @@ class NamespaceProxy(BaseProxy):
 def proxy_bytes(value: Any) -> bytes | None:
     """What crosses for a proxy; None for anything else."""
     if isinstance(value, BaseProxy):
-        fields = (*value._token, list(value._exposed_ or ()))
+        fields = (*value._token, list(value._exposed_ or ()), value._kind_ or kind_of(type(value)))
     elif isinstance(value, ProxyRef):
-        fields = (*value[:3], list(value.exposed))
+        fields = (*value[:3], list(value.exposed), value.kind)
     else:
         return None
     packed: bytes = msgpack.packb(fields)
     return packed
 
 
-def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...]]:
-    if len(fields) != 4 or not all(type(f) is str for f in fields[:3]) or type(fields[3]) is not list:
+def kind_of(proxytype: Any) -> str:
+    """The name by which a user's proxy class is known elsewhere; empty for a proxy with plain methods."""
+    if not isinstance(proxytype, type) or _is_auto(proxytype):
+        return ""
+    module = "__main__" if proxytype.__module__ == "__mp_main__" else proxytype.__module__
+    return f"{module}:{proxytype.__qualname__}"
+
+
+def _loaded(kind: str) -> Any:
+    """The proxy class of that name if this process has loaded it. Nothing is imported."""
+    module, _, path = kind.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, BaseProxy) else None
+
+
+def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...], str]:
+    if len(fields) != 5 or type(fields[3]) is not list:
         raise ProtocolError("a malformed proxy")
-    return Token(*fields[:3]), tuple(fields[3])
+    if not all(type(text) is str for text in (*fields[:3], *fields[3], fields[4])):
+        raise ProtocolError("a malformed proxy")
+    return Token(*fields[:3]), tuple(fields[3]), fields[4]
 
 
 def load_in_client(address: str) -> Callable[[list[Any]], Any]:
     """How proxies that come from a host are made: their reference has been counted by it."""
 
     def load(fields: list[Any]) -> BaseProxy:
-        token, exposed = _checked(fields)
-        return AutoProxy(token, exposed=exposed, incref=token.address != address)
+        token, exposed, kind = _checked(fields)
+        proxytype = _loaded(kind)
+        if proxytype is None or proxytype.__init__ is not BaseProxy.__init__:
+            proxytype = AutoProxy  # this thread reads for all: no constructor of the user's may call from here
+        make = granted if token.address == address else _counted
+        proxy: BaseProxy = make(proxytype, token, exposed=exposed)
+        proxy._kind_ = kind
+        return proxy
 
     return load
 
 
+def _counted(proxytype: Callable[..., Any], token: Token, **kwargs: Any) -> Any:
+    return proxytype(token, SERIALIZER, **kwargs)
+
+
 def load_unowned(fields: list[Any]) -> BaseProxy:
     """A proxy whose reference stays with the session it came by (an event loop's)."""
-    token, exposed = _checked(fields)
-    return AutoProxy(token, exposed=exposed, manager_owned=True)
+    token, exposed, kind = _checked(fields)
+    proxy = AutoProxy(token, exposed=exposed, manager_owned=True)
+    proxy._kind_ = kind
+    return proxy
 
 
 def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
     """A proxy that a client sends: to an object here it is direct, and keeps it alive."""
-    token, exposed = _checked(fields)
+    token, exposed, kind = _checked(fields)
     if token.address != service.address:
         return AutoProxy(token, exposed=exposed)
     served = service.objects.incref(token.id)
     proxy = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(token, incref=False, manager_owned=True)
+    proxy._kind_ = kind
     direct = _Direct(service)
     proxy._session = lambda: direct  # type: ignore[assignment,method-assign,return-value]
     proxy._close = weakref.finalize(proxy, service.let_go, served.ident, 1)

@@ -210,7 +210,7 @@ class Service:
         elif fd == self.listener.fileno():
             self._accept()
         elif fd in self._pidfds:
-            self._end(self._pidfds[fd], "its process died")
+            self._end(self._pidfds[fd], "")  # its process has ended
 
     def _readable(self, peer: Peer) -> None:
         """Take in what a session has sent; what is wrong with it ends that session and touches no other."""

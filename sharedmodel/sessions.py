@@ -32,6 +32,10 @@ class Sessions:
         if options:
             self._options[address] = options
 
+    def key(self, address: str) -> bytes | None:
+        """The key that is used for an address, if one was given."""
+        return self._keys.get(address)
+
     def current(self, address: str, timeout: float | None = None) -> Session:
         """The live session with a host, connecting if there is none. Raises what `Session` raises."""
         session = self._open.get(address)

@@ -56,6 +56,7 @@ class Workers:
                 task()
             except BaseException:
                 logger.exception("a task of the host failed")
+            del task  # an idle thread keeps no object alive
             task = self._next()
         self._threads.discard(threading.current_thread())
         if self._closed:
