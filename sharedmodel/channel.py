@@ -91,7 +91,7 @@ class Channel:
             self._released.extend(released or ())
             self._unpin(encoder.refs)
             if isinstance(exc, CannotCross):
-                raise explain(_places(args, kwargs), self._proxy) from None
+                raise explain(places(args, kwargs), self._proxy) from None
             raise
         pending.refs = encoder.refs
         self._encoders.append(encoder)
@@ -267,7 +267,8 @@ def _without(refs: Sequence[TensorRef], serial: int) -> Sequence[TensorRef]:
     return refs if index is None else [*refs[:index], *refs[index + 1 :]]
 
 
-def _places(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+def places(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The arguments and what an error calls them."""
     places = [(f"argument {index}", value) for index, value in enumerate(args)]
     return places + [(f"argument {key!r}", value) for key, value in kwargs.items()]
 

@@ -9,6 +9,7 @@ array may be put (`Placer`) and where one is found (`Finder`).
         10 array in the frame     header | bytes
         11 array in shared memory header | ref           12 the same, to be copied out at once
         13 bytes in shared memory kind   | ref           14 proxy
+        15 slice
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ INLINE_MAX: Final = 2048
 LARGE_BYTES: Final = 64 << 10
 
 BIGINT, COMPLEX, TUPLE, SET, FROZENSET, BYTEARRAY, MEMORYVIEW, MOMENT, SCALAR = range(1, 10)
-ARRAY, TENSOR, TENSOR_COPY, BYTES, PROXY = range(10, 15)
+ARRAY, TENSOR, TENSOR_COPY, BYTES, PROXY, SLICE = range(10, 16)
 
 MAY_CROSS: Final = (
     "None, bool, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, "
-    "datetime, date, time, timedelta, numpy scalars and arrays of fixed-size dtypes, and proxies, "
+    "slice, datetime, date, time, timedelta, numpy scalars and arrays of fixed-size dtypes, and proxies, "
     f"nested at most {wire.MAX_DEPTH} deep"
 )
 
@@ -323,6 +324,7 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     frozenset: _contained(FROZENSET),
     int: _bigint,
     complex: _complex,
+    slice: lambda encoder, value: extension(SLICE, encoder.nested([value.start, value.stop, value.step])),
     bytearray: lambda _, value: extension(BYTEARRAY, bytes(value)),
     memoryview: _memoryview,
     dt.datetime: _moment,
@@ -330,6 +332,8 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     dt.time: _moment,
     dt.timedelta: _moment,
     _Large: Encoder.large,
+    # As with the standard library's managers: what a dict says of itself comes back as a list.
+    **dict.fromkeys((type({}.keys()), type({}.values()), type({}.items())), lambda _, value: list(value)),
 }
 
 _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
@@ -347,6 +351,7 @@ _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     TENSOR_COPY: lambda decoder, data: decoder.tensor(data, True),
     BYTES: Decoder.large,
     PROXY: Decoder.proxy,
+    SLICE: lambda decoder, data: slice(*decoder.sequence(data)),
 }
 
 

@@ -5,16 +5,19 @@ Told apart by whose fault it is::
     SharedModelError
     ├── CannotCross        caller: a value that the wire does not carry      (TypeError)
     ├── BadArgument        caller: a name, method or option that is not there (ValueError)
-    ├── NotPermitted       caller: not allowed in, or not exposed            (PermissionError)
+    │   └── UnknownTypeid      the manager's server has not registered it    (RemoteError too)
+    ├── NotPermitted       caller: not allowed in                            (PermissionError)
+    │   └── NotExposed         there is no such method for callers           (RemoteError too)
     ├── Overloaded         host: full; says when to try again
     ├── DeadlineExceeded   nobody: the caller's own time ran out             (TimeoutError)
     ├── Cancelled          caller: gave the call up
     ├── Stuck              model: ran past its max_run
     ├── LoadFailed         model: could not be loaded; says why
     ├── RemoteError        model: its own exception, of a type unknown here
+    │   └── UnknownObject      dropped, or its host was restarted            (KeyError)
     ├── ProtocolError      peer: broke the wire's rules
     └── HostLost           host: gone, in mid-call or before it              (ConnectionError, EOFError)
-        └── HostUnavailable    nobody listens at the address
+        └── HostUnavailable    nobody listens at the address             (ConnectionRefusedError)
 
 A model's own exception is not in this tree when its type is a builtin or already loaded in the
 caller: then it is raised as that type, with the remote traceback as its ``__cause__``.
@@ -30,6 +33,7 @@ __all__ = [
     "HostLost",
     "HostUnavailable",
     "LoadFailed",
+    "NotExposed",
     "NotPermitted",
     "Overloaded",
     "ProtocolError",
@@ -37,6 +41,8 @@ __all__ = [
     "RemoteTraceback",
     "SharedModelError",
     "Stuck",
+    "UnknownObject",
+    "UnknownTypeid",
     "by_code",
 ]
 
@@ -60,7 +66,7 @@ class BadArgument(SharedModelError, ValueError):
 
 
 class NotPermitted(SharedModelError, PermissionError):
-    """The caller may not do this: not let in, or the attribute is not exposed."""
+    """The caller may not do this."""
 
     code = "not-permitted"
 
@@ -112,6 +118,25 @@ class RemoteError(SharedModelError):
         self.type_name = type_name
 
 
+class UnknownObject(RemoteError, KeyError):
+    """No object has this number or name here: it was dropped, or its host was restarted."""
+
+    code = "unknown-object"
+    __str__ = Exception.__str__  # KeyError shows the repr of its message
+
+
+class UnknownTypeid(BadArgument, RemoteError):
+    """No such typeid is registered with the server of the manager."""
+
+    code = "unknown-typeid"
+
+
+class NotExposed(NotPermitted, RemoteError):
+    """The object has no such method for callers; the message says which it has."""
+
+    code = "not-exposed"
+
+
 class ProtocolError(SharedModelError):
     """The peer broke the rules of the wire; its session is ended."""
 
@@ -128,7 +153,7 @@ class HostLost(SharedModelError, ConnectionError, EOFError):
     begun = True
 
 
-class HostUnavailable(HostLost):
+class HostUnavailable(HostLost, ConnectionRefusedError):
     """Nobody listens at the address."""
 
     code = "host-unavailable"

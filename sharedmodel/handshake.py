@@ -78,8 +78,10 @@ class Greeting:
         return wire.frame([wire.PROOF, digest(self._key, b"client", self._nonce, theirs)])
 
     def _check(self, proof: bytes) -> None:
-        if self._key is None or not self._theirs:
+        if self._key is None:
             return  # a host without a key lets its own uid in by SO_PEERCRED alone
+        if not self._theirs:
+            raise _authentication_error("a key (authkey) was given, and the host neither asks for one nor has it")
         if not matches(proof, digest(self._key, b"host", self._nonce, self._theirs)):
             raise _authentication_error("digest sent by the host was wrong")
 

@@ -17,6 +17,8 @@ a lambda as callable, under ``spawn``       TypeError: it can't be sent to the n
 ``address=("host", port)``                  ValueError: one host only; give a path
 ``serializer="pickle"``, ``"xmlrpclib"``    ignored: there is one wire
 arrays as arguments are private copies      read-only views; copy what you keep and change
+``RemoteError`` with a traceback as text    the exception itself, its remote traceback as ``__cause__``; an
+                                            initializer that fails too (there: ``EOFError``)
 ``start()`` at import or without a main     RuntimeError that names the line to move
 guard under ``spawn``
 ==========================================  ===========================================================
@@ -25,6 +27,7 @@ guard under ``spawn``
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -35,7 +38,9 @@ from multiprocessing import AuthenticationError, ProcessError, connection, conte
 from typing import Any, ClassVar, Final
 
 from . import link, runtime
-from .errors import BadArgument, CannotCross, HostLost, RemoteError
+from .channel import places
+from .codec import explain
+from .errors import BadArgument, CannotCross, HostLost, HostUnavailable, RemoteError
 from .objects import Objects, Registration
 from .proxy import (
     SERIALIZER,
@@ -45,6 +50,7 @@ from .proxy import (
     NamespaceProxy,
     Token,
     granted,
+    proxy_bytes,
 )
 from .service import Service
 from .sessions import SESSIONS
@@ -66,6 +72,14 @@ __all__ = [
 
 INITIAL, STARTED, SHUTDOWN = range(3)
 _STATES: Final = {STARTED: "Already started server", SHUTDOWN: "Manager has shut down"}
+
+
+class _NoSocket(HostUnavailable, FileNotFoundError):
+    """Nobody listens at the address, and nobody ever has."""
+
+
+class _Ended(ProcessError, EOFError):
+    """The manager's process ended before it served."""
 
 
 class Namespace:
@@ -120,7 +134,8 @@ class ModelManager:
     ) -> None:
         """``authkey``: None lets in whom the kernel says is the same user; a key is asked for besides."""
         self._address: str | None = None if address in (None, "") else link.check_address(address)
-        self._authkey = None if authkey is None else bytes(authkey)
+        # Of a type that refuses to be pickled, except for a child that is being started.
+        self._authkey = None if authkey is None else process.AuthenticationString(authkey)  # type: ignore[attr-defined]
         self._serializer = serializer
         self._ctx = ctx or context._default_context
         self._shutdown_timeout = shutdown_timeout
@@ -139,8 +154,11 @@ class ModelManager:
         """Connect to a server that runs already. Raises OSError when there is none."""
         if self._address is None:
             raise BadArgument("connect() needs the address of a server that is running: ModelManager(address=...)")
+        try:
+            SESSIONS.check(self._address, self._authkey)
+        except HostUnavailable as exc:
+            raise _NoSocket(*exc.args) if exc.errno == errno.ENOENT else exc from exc.__cause__
         SESSIONS.remember(self._address, self._authkey)
-        SESSIONS.current(self._address).control("ping")
         self._state = STARTED
 
     def start(self, initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = ()) -> None:
@@ -182,7 +200,7 @@ class ModelManager:
             sent = reader.recv()
         except EOFError:
             self._process.join()
-            raise ProcessError(
+            raise _Ended(
                 f"the manager's process ended before it served (exit code {self._process.exitcode}); its own "
                 "message is above. Is start() under `if __name__ == '__main__':`?"
             ) from None
@@ -253,7 +271,10 @@ class ModelManager:
     def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, tuple[str, ...]]:
         assert self._state == STARTED, "server not yet started"
         assert self._address is not None
-        ident, exposed = SESSIONS.current(self._address).control("create", typeid, list(args), kwds)
+        try:
+            ident, exposed = SESSIONS.current(self._address).control("create", typeid, list(args), kwds)
+        except CannotCross:
+            raise explain(places(args, kwds), proxy_bytes) from None
         return Token(typeid, self._address, ident), exposed
 
     def _number_of_objects(self) -> int:

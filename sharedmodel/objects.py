@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from .errors import BadArgument, NotPermitted
+from .errors import NotExposed, UnknownObject, UnknownTypeid
 
 FALLBACKS: Final = ("__str__", "__repr__", "#GETVALUE")
 
@@ -54,13 +54,13 @@ class Served:
         self.pace: dict[str, float] = {}
 
     def method(self, name: str) -> Callable[..., Any]:
-        """The bound method. Raises NotPermitted for one that is not exposed."""
+        """The bound method. Raises NotExposed for one that is not exposed."""
         if name not in self.exposed:
             fallback = _FALLBACKS.get(name)
             if fallback is not None:
                 return lambda: fallback(self.obj)
             allowed = ", ".join(sorted(self.exposed))
-            raise NotPermitted(f"method {name!r} of {self.typeid!r} is not exposed; exposed are: {allowed}")
+            raise NotExposed(f"method {name!r} of {self.typeid!r} is not exposed; exposed are: {allowed}")
         found: Callable[..., Any] = getattr(self.obj, name)
         return found
 
@@ -199,11 +199,11 @@ class Objects:
             return self.registry[typeid]
         except (KeyError, TypeError):
             known = ", ".join(sorted(self.registry)) or "none"
-            raise BadArgument(f"typeid {typeid!r} is not registered; registered are: {known}") from None
+            raise UnknownTypeid(f"typeid {typeid!r} is not registered; registered are: {known}") from None
 
-    def _unknown(self, ident: Any) -> KeyError:
+    def _unknown(self, ident: Any) -> UnknownObject:
         names = ", ".join(sorted(served.ident for served in self.named())) or "none"
-        return KeyError(f"no object {ident!r} here (it was dropped, or its host was restarted); by name: {names}")
+        return UnknownObject(f"no object {ident!r} here (it was dropped, or its host was restarted); by name: {names}")
 
 
 def public_methods(obj: Any) -> list[str]:

@@ -7,6 +7,7 @@ fork stay valid in both processes (see `memory`).
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any
 
@@ -27,7 +28,7 @@ class Sessions:
 
     def remember(self, address: str, authkey: bytes | None = None, **options: Any) -> None:
         """Use this key, and these options of `Session`, for an address from now on."""
-        if authkey is not None:
+        if authkey is not None and bytes(authkey) != _own_key():  # which is tried where one is asked for
             self._keys[address] = bytes(authkey)
         if options:
             self._options[address] = options
@@ -44,8 +45,12 @@ class Sessions:
         with self._lock:
             session = self._open.get(address)
             if session is None or not session.alive:
-                session = self._open[address] = self._connect(address, timeout)
+                session = self._open[address] = self._connect(address, timeout, self._keys.get(address))
             return session
+
+    def check(self, address: str, authkey: bytes | None) -> None:
+        """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""
+        self._connect(address, None, authkey if authkey != _own_key() else None).close()
 
     def close(self, address: str) -> None:
         """End the session with a host, if there is one."""
@@ -54,14 +59,13 @@ class Sessions:
         if session is not None:
             session.close()
 
-    def _connect(self, address: str, timeout: float | None) -> Session:
+    def _connect(self, address: str, timeout: float | None, key: bytes | None) -> Session:
         from .proxy import load_in_client, proxy_bytes
 
         self._hook()
         options = self._options.get(address, {})
         load = load_in_client(address)
         proxies: ProxyBytes = proxy_bytes
-        key = self._keys.get(address)
         try:
             return Session(address, authkey=key, timeout=timeout, proxy=proxies, load=load, **options)
         except Exception as exc:
@@ -101,6 +105,12 @@ class Sessions:
         self._quiesced.clear()
         self._open = {}
         self._lock = threading.RLock()
+
+
+def _own_key() -> bytes | None:
+    """The key of this process, which its children inherit; None where multiprocessing was never imported."""
+    processes = sys.modules.get("multiprocessing.process")
+    return None if processes is None else bytes(processes.current_process().authkey)
 
 
 SESSIONS = Sessions()

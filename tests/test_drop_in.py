@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-PROGRAMS = Path(__file__).parent / "programs"
+from .drop_in import same
+
 METHODS = ("spawn", "fork", "forkserver")
-STDLIB, OURS = "from multiprocessing.managers import", "from sharedmodel.manager import"
-
-
-def prints(program: str, method: str, place: Path, *, changed: bool) -> list[str]:
-    """The lines of a program, as it is or with its import changed."""
-    text = (PROGRAMS / f"{program}.py").read_text()
-    assert text.count(STDLIB) == 1
-    script = place / f"{program}_{'ours' if changed else 'stdlib'}.py"
-    own = place / ("a" if changed else "b")
-    own.mkdir()
-    script.write_text(text.replace(STDLIB, OURS) if changed else text)
-    done = subprocess.run(
-        [sys.executable, str(script), method, str(own)],
-        capture_output=True, text=True, timeout=60, check=False, cwd=place,
-        env={**os.environ, "PYTHONPATH": str(PROGRAMS.parent.parent)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not done.stderr, done.stderr
-    return done.stdout.splitlines()
-
-
-def same(program: str, method: str, place: Path) -> None:
-    assert prints(program, method, place, changed=True) == prints(program, method, place, changed=False)
 
 
 @pytest.mark.parametrize("method", METHODS)
