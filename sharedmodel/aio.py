@@ -22,6 +22,7 @@ from .memory import NeedRoom
 from .segment import Segment
 from .session import CONTROL, CREDIT, READ_SIZE
 from .tensor import Array
+from .tidy import EVERY, ROOM
 
 _RETRY_MOST: Final = 0.05
 
@@ -51,8 +52,9 @@ class AsyncSession:
         self._refused = not self.shared_memory
         proxy: ProxyBytes = options.get("proxy", lambda value: None)
         load: Loader = options.get("load", lambda fields: None)
-        self.channel = Channel(self._grow, proxy, load)
+        self.channel = Channel(self._grow, proxy, load, self._tidy_later)
         self._growing = asyncio.Lock()
+        self._tidier: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._readable)
 
     @classmethod
@@ -145,6 +147,18 @@ class AsyncSession:
             else:
                 self.channel.requests.add(number, self.channel.arrived(number))
 
+    def _tidy_later(self) -> None:
+        if self.alive and self._tidier is None and self.channel.room > ROOM:
+            self._tidier = self._loop.call_later(EVERY, self._tidy, self.channel.last)
+
+    def _tidy(self, last: int) -> None:
+        """Give room back that no argument lies in, if no call has been made since."""
+        self._tidier = None
+        unused = last == self.channel.last and not self.channel.pending
+        if self.alive and unused and (data := self.channel.chores() + self.channel.trim()):
+            self._send(data)
+        self._tidy_later()
+
     def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
         if self._refused:
             return None
@@ -223,6 +237,8 @@ class AsyncSession:
             self._loop.remove_writer(self._socket)
             self._socket.close()
         self._outbox.clear()
+        if self._tidier is not None:
+            self._tidier.cancel()
         for pending in self.channel.lose(error):
             pending.news()
 

@@ -89,9 +89,11 @@ class Call:
             elif type(value) is types.GeneratorType:
                 self._stream(value)
                 return
-            self.peer.answer(self, value)
+            data = self.peer.packed(self, value)
+            del value  # it may be an argument, which nothing here must keep when it is asked what is kept
+            self.peer.answer(self, data)
         except BaseException as exc:
-            args = kwargs = _NOTHING  # noqa: F841  (or this frame would keep the caller's memory in use)
+            args = kwargs = value = _NOTHING  # noqa: F841  (or this frame would keep the caller's memory in use)
             self.fail(exc)
         finally:
             reply.current.call = None
@@ -126,7 +128,7 @@ class Call:
                     self.peer.item(self, item)
                     del item
             del stream
-            self.peer.answer(self, None)
+            self.peer.answer(self, self.peer.packed(self, None))
         except BaseException as exc:
             self.fail(exc)
         finally:

@@ -54,13 +54,22 @@ class Pending:
 class Channel:
     """State of one session at the client."""
 
-    def __init__(self, grow: Callable[[int], tuple[int, Segment] | None], proxy: ProxyBytes, load: Loader) -> None:
+    def __init__(
+        self,
+        grow: Callable[[int], tuple[int, Segment] | None],
+        proxy: ProxyBytes,
+        load: Loader,
+        grown: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``grow`` asks the host for room for arguments; ``grown`` is told of every further segment."""
+        self._grown = grown
         self.requests = Owner(grow, REQUEST_QUOTA)
         self.replies = Mapped()
         self.pending: dict[int, Pending] = {}
         self.drops: deque[Any] = deque()
         self.lost: Exception | None = None
         self._numbers = itertools.count(1)
+        self.last = 0
         self._released: deque[int] = deque()
         self._views = Roots()
         self._framer = wire.Framer()
@@ -79,17 +88,17 @@ class Channel:
         self, pending: Pending, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
     ) -> bytes:
         """The bytes of a call; ``pending`` is registered. Raises CannotCross with the culprit's path."""
-        rid = pending.rid = next(self._numbers)
+        rid = pending.rid = self.last = next(self._numbers)
         encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy)
         released = self._take_released()
-        listed = [outermost(arg) for arg in args] if args else []
-        named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
         try:
+            listed = [outermost(arg) for arg in args] if args else []
+            named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             payload = encoder.pack([wire.CALL, rid, ident, pending.method, listed, named, timeout, released])
             data = wire.framed(payload) if len(payload) <= wire.SPILL_FROM else self._long(rid, payload, encoder)
         except BaseException as exc:
             self._released.extend(released or ())
-            self._unpin(encoder.refs)
+            self.undo(encoder.refs)
             if isinstance(exc, CannotCross):
                 raise explain(places(args, kwargs), self._proxy) from None
             raise
@@ -103,6 +112,17 @@ class Channel:
         released = self._take_released()
         data = wire.frame([wire.RELEASE, released]) if released else b""
         return data + self._dropped() if self.drops else data
+
+    @property
+    def room(self) -> int:
+        """Bytes in the segments of both directions."""
+        mapped = [*self._arrived.values(), *self.replies.segments.values()]
+        return self.requests.capacity + sum(segment.size for segment in mapped)
+
+    def trim(self) -> bytes:
+        """Give back room that nothing lies in; what is to be told to the host of it."""
+        gone = self.requests.trim()
+        return wire.frame([wire.GONE, gone]) if gone else b""
 
     def _dropped(self) -> bytes:
         return wire.frame([wire.DROP, drain(self.drops)])
@@ -187,9 +207,10 @@ class Channel:
             # One pin of the block stays until the host lets go.
             self._kept[ticket] = serial
             pending.refs = _without(pending.refs, serial)
-        self._unpin(pending.refs)
+        self.undo(pending.refs)
 
-    def _unpin(self, refs: Sequence[TensorRef]) -> None:
+    def undo(self, refs: Sequence[TensorRef]) -> None:
+        """Their message is done with, or was not sent: one user of each block fewer."""
         for ref in refs:
             if self.requests.owns(ref.segment):
                 self.requests.unpin(ref.block)
@@ -214,6 +235,11 @@ class Channel:
             self._arrived[number] = segment
         else:
             self.replies.add(number, segment)
+        self._grown()
+
+    def _gone(self, message: list[Any]) -> None:
+        for number in message[1]:
+            self.replies.segments.pop(number, None)
 
     def arrived(self, number: int) -> Segment:
         """The segment of `requests` that the host has sent under this number."""
@@ -284,4 +310,5 @@ _HANDLERS: Final[dict[int, Callable[[Channel, list[Any]], None]]] = {
     wire.PART: Channel._part,
     wire.SPILL: Channel._spilled,
     wire.PONG: Channel._nothing,
+    wire.GONE: Channel._gone,
 }

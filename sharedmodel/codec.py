@@ -15,6 +15,7 @@ array may be put (`Placer`) and where one is found (`Finder`).
 from __future__ import annotations
 
 import datetime as dt
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
@@ -47,7 +48,8 @@ def extension(code: int, data: bytes) -> msgpack.ExtType:
 
 
 ProxyBytes = Callable[[Any], "bytes | None"]
-_CONTAINERS: Final = (list, tuple, set, frozenset, dict)
+_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+_NESTED_MOST: Final = 520  # msgpack itself stops at 511
 
 
 class Placer(Protocol):
@@ -58,6 +60,9 @@ class Placer(Protocol):
 
     def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
         """A block to copy into, and whether the reader must copy it out; None if there is none."""
+
+    def undo(self, refs: list[TensorRef]) -> None:
+        """The message was not sent: these were not used."""
 
 
 class Finder(Protocol):
@@ -70,12 +75,12 @@ class Finder(Protocol):
         """A private copy of the bytes."""
 
 
-class _Large:
-    """Marks bytes that are long enough to travel as arrays do."""
+class _Marked:
+    """Marks what msgpack would take its own way: long bytes, bytearrays and memoryviews."""
 
     __slots__ = ("data",)
 
-    def __init__(self, data: bytes | bytearray) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self.data = data
 
 
@@ -97,6 +102,8 @@ class Encoder:
             packed: bytes = self._packers[0].pack(message)
         except UnicodeEncodeError:
             # Lone surrogates (undecodable file names) cross too, by a slower way.
+            if self.placer is not None:
+                self.placer.undo(self.refs)
             self._restart("surrogatepass")
             return self.pack(message)
         except BaseException as exc:
@@ -116,8 +123,9 @@ class Encoder:
         encode = _ENCODERS.get(type(value))
         if encode is not None:
             return encode(self, value)
-        if isinstance(value, np.generic):
-            return extension(SCALAR, header_of(value.dtype, (), "C") + value.tobytes())
+        if isinstance(value, np.generic) and type(value) is value.dtype.type:
+            raw = value.tobytes()[: value.dtype.itemsize]  # an empty np.str_ gives four bytes
+            return extension(SCALAR, header_of(value.dtype, (), "C") + raw)
         packed = self._proxy(value) if self._proxy is not None else None
         if packed is None:
             raise CannotCross(f"{_name(value)} does not cross")
@@ -150,13 +158,16 @@ class Encoder:
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
         return extension(ARRAY, header + value.tobytes(order))
 
-    def large(self, value: _Large) -> msgpack.ExtType | bytes | bytearray:
-        kind = b"a" if type(value.data) is bytearray else b"b"
-        placed = self.placer.place(len(value.data)) if self.placer is not None else None
+    def marked(self, value: _Marked) -> msgpack.ExtType | bytes | bytearray:
+        data = value.data
+        if type(data) is memoryview:
+            return _memoryview(self, data)
+        kind = b"a" if type(data) is bytearray else b"b"
+        placed = self.placer.place(len(data)) if self.placer is not None and len(data) > LARGE_BYTES else None
         if placed is None:
-            return extension(BYTEARRAY, bytes(value.data)) if kind == b"a" else value.data
+            return extension(BYTEARRAY, bytes(data)) if kind == b"a" else bytes(data)
         ref, buffer, _ = placed
-        buffer[: len(value.data)] = value.data
+        buffer[: len(data)] = data
         return self._refer(BYTES, kind, ref)
 
     def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
@@ -165,11 +176,40 @@ class Encoder:
 
 
 def outermost(value: Any) -> Any:
-    """Mark long bytes, so that they go through shared memory as arrays do."""
+    """Mark long bytes, so that they go through shared memory as arrays do, and what msgpack would make bytes of."""
     kind = type(value)
-    if (kind is bytes or kind is bytearray) and len(value) > LARGE_BYTES:
-        return _Large(value)
+    if kind in _CONTAINERS:
+        return _with_marks(value, 0) if _has_buffers(value) else value
+    if kind is bytearray or kind is memoryview or (kind is bytes and len(value) > LARGE_BYTES):
+        return _Marked(value)
     return value
+
+
+def _has_buffers(value: Any) -> bool:
+    """Whether a bytearray or a memoryview lies anywhere inside, found level by level without a Python loop."""
+    level = [value]
+    for _ in range(_NESTED_MOST):
+        level = gc.get_referents(*level)
+        kinds = set(map(type, level))
+        if bytearray in kinds or memoryview in kinds:
+            return True
+        if kinds.isdisjoint(_CONTAINERS):
+            return False
+        level = list({id(item): item for item in level if type(item) in _CONTAINERS}.values())
+    return False
+
+
+def _with_marks(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is bytearray or kind is memoryview:
+        return _Marked(value)
+    if kind not in _CONTAINERS:
+        return value
+    if depth > wire.MAX_DEPTH:
+        raise CannotCross(f"nested deeper than {wire.MAX_DEPTH}")
+    if kind is dict:
+        return {_with_marks(key, depth + 1): _with_marks(item, depth + 1) for key, item in value.items()}
+    return kind(_with_marks(item, depth + 1) for item in value)
 
 
 class Decoder:
@@ -231,14 +271,16 @@ class Decoder:
         buffer: Any = data
         if self._writable:
             buffer, start = bytearray(memoryview(data)[start:]), 0
-        if not layout.nbytes:
-            return np.empty(layout.shape, layout.dtype, layout.order)
+        if not layout.nbytes:  # np.empty would make a "U0" a "U1"
+            return np.ndarray(layout.shape, layout.dtype, order=layout.order)
         return np.ndarray(layout.shape, layout.dtype, buffer, start, None, layout.order)
 
     def scalar(self, data: bytes) -> Any:
         layout, start = read_header(data)
         if layout.shape or len(data) - start != layout.nbytes:
             raise ProtocolError("a malformed scalar")
+        if not layout.nbytes:
+            return np.ndarray((), layout.dtype)[()]
         return np.ndarray((), layout.dtype, bytes(data), start)[()]
 
     def tensor(self, data: bytes, copy_out: bool) -> Array:
@@ -276,22 +318,38 @@ def _complex(_: Encoder, value: complex) -> msgpack.ExtType:
 
 
 def _memoryview(encoder: Encoder, value: memoryview) -> msgpack.ExtType:
-    return extension(MEMORYVIEW, encoder.nested([value.format, value.shape and list(value.shape), value.tobytes()]))
+    form, shape = value.format, list(value.shape or ())
+    try:
+        _cast(b"", form, [0])
+    except ValueError:
+        raise CannotCross(f"a memoryview of format {form!r}: only single native types cross") from None
+    if 0 in shape and len(shape) > 1:
+        raise CannotCross(f"a memoryview of shape {value.shape}: empty ones cross with one dimension only")
+    return extension(MEMORYVIEW, encoder.nested([form, shape, value.tobytes()]))
+
+
+def _cast(raw: bytes, form: Any, shape: Any) -> memoryview:
+    return memoryview(raw).cast(form) if shape == [0] else memoryview(raw).cast(form, shape)
 
 
 def _read_memoryview(decoder: Decoder, data: bytes) -> memoryview:
     form, shape, raw = decoder.sequence(data)
-    view = memoryview(raw)
-    return view if form == "B" and len(shape) == 1 else view.cast(form, shape)
+    if type(raw) is not bytes:
+        raise ProtocolError("a malformed memoryview")
+    return _cast(raw, form, shape)
 
 
 def _moment(encoder: Encoder, value: Any) -> msgpack.ExtType:
     if isinstance(value, dt.timedelta):
         return extension(MOMENT, encoder.nested(["d", value.days, value.seconds, value.microseconds]))
     zone = getattr(value, "tzinfo", None)
-    key = getattr(zone, "key", None)
-    if zone is not None and key is None and type(zone) is not dt.timezone:
-        raise CannotCross(f"{_name(value)} with a tzinfo of type {_name(zone)}: only fixed offsets and ZoneInfo cross")
+    key = None
+    if type(zone) is dt.timezone:
+        key = [zone.utcoffset(None), zone.tzname(None)] if zone != dt.UTC else None  # the ISO text has no names
+    elif zone is not None:
+        key = getattr(zone, "key", None)
+        if key is None or type(zone).__module__ != "zoneinfo":
+            raise CannotCross(f"{_name(value)} with a tzinfo of type {_name(zone)}: only timezone and ZoneInfo cross")
     kind = {dt.datetime: "m", dt.date: "y", dt.time: "t"}[type(value)]
     text = value.replace(tzinfo=None).isoformat() if key else value.isoformat()
     return extension(MOMENT, encoder.nested([kind, text, getattr(value, "fold", 0), key]))
@@ -306,10 +364,19 @@ def _read_moment(decoder: Decoder, data: bytes) -> Any:
         return dt.date.fromisoformat(text)
     value: Any = (dt.datetime if kind == "m" else dt.time).fromisoformat(text)
     if key is not None:
-        from zoneinfo import ZoneInfo
-
-        value = value.replace(tzinfo=ZoneInfo(key))
+        value = value.replace(tzinfo=_zone(key))
     return value.replace(fold=fold)
+
+
+def _zone(key: Any) -> dt.tzinfo:
+    if type(key) is list:
+        return dt.timezone(*key)
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(key)
+    except ZoneInfoNotFoundError as exc:
+        raise Unsupported(f"the time zone {key} is not known here (install tzdata)") from exc
 
 
 def _contained(code: int) -> Callable[[Encoder, Any], msgpack.ExtType]:
@@ -325,13 +392,11 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     int: _bigint,
     complex: _complex,
     slice: lambda encoder, value: extension(SLICE, encoder.nested([value.start, value.stop, value.step])),
-    bytearray: lambda _, value: extension(BYTEARRAY, bytes(value)),
-    memoryview: _memoryview,
     dt.datetime: _moment,
     dt.date: _moment,
     dt.time: _moment,
     dt.timedelta: _moment,
-    _Large: Encoder.large,
+    _Marked: Encoder.marked,
     # As with the standard library's managers: what a dict says of itself comes back as a list.
     **dict.fromkeys((type({}.keys()), type({}.values()), type({}.items())), lambda _, value: list(value)),
 }
@@ -388,7 +453,7 @@ def _inside(value: Any, path: str) -> Iterator[tuple[Any, str]]:
 
 def _alone(value: Any, path: str, proxy: ProxyBytes | None) -> str | None:
     try:
-        Encoder(None, proxy).pack([value])
+        Encoder(None, proxy).pack([outermost(value)])
     except CannotCross as exc:
         fields = getattr(getattr(value, "dtype", None), "fields", None) or {}
         field = next((f".{name}" for name, entry in fields.items() if entry[0].hasobject), "")

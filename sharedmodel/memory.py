@@ -29,7 +29,7 @@ from .segment import Segment
 from .tensor import Array, Layout, TensorRef
 
 VIEW_FROM: Final = 256 << 10  # results up to this are copied out (cheaper than a view), larger ones are views
-_FIRST_SEGMENT: Final = 1 << 20
+FIRST_SEGMENT: Final = 1 << 20
 _LARGEST_STEP: Final = 64 << 20
 
 
@@ -233,15 +233,19 @@ class Owner:
             make_private(self._segments[root.ref.segment], root.ref)
         self._roots.clear()  # none of them is found again, none of their pins ever goes
 
-    def trim(self) -> int:
-        """Drop segments without a block in use; the bytes that were in them."""
+    def trim(self) -> list[int]:
+        """Give back the segments without a block in use, all but a first small one; their numbers, for the peer.
+
+        Their pages go at once, even while the peer still maps them.
+        """
         with self.lock:
             self._drain()
-            idle = self._arena.idle()
+            idle = [n for n in self._arena.idle() if self._segments[n].size > FIRST_SEGMENT]
             for number in idle:
                 self._arena.drop(number)
-            dropped = [self._segments.pop(number) for number in idle]
-        return sum(segment.size for segment in dropped)
+                segment = self._segments.pop(number)
+                segment.forget(0, segment.size)
+        return idle
 
     @property
     def live_bytes(self) -> int:
@@ -256,7 +260,7 @@ class Owner:
 
     def _add_segment(self, nbytes: int) -> bool:
         # Doubling from 1 MB: a small client stays small, a busy one needs few segments.
-        size = min(max(_FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
+        size = min(max(FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
         grown = self._grow(max(size, rounded(nbytes)))
         if grown is not None:
             self.add(*grown)

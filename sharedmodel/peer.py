@@ -59,6 +59,7 @@ class Peer:
         self._encoders: list[Encoder] = []
         self._inputs: list[InputRef] = []
         self._let_go: deque[int] = deque()
+        self._last = self._tidied = 0
         self._tickets = itertools.count(1)
         self._numbers = itertools.count(1)
 
@@ -105,6 +106,7 @@ class Peer:
         if call.rid in self.calls or len(self.calls) >= MAX_CALLS:
             raise ProtocolError(f"request {call.rid}: already under way, or more than {MAX_CALLS} at once")
         self.calls[call.rid] = call
+        self._last = call.rid
         return call
 
     def _cancel(self, message: list[Any]) -> None:
@@ -203,6 +205,20 @@ class Peer:
             return number
         return None
 
+    def _gone(self, message: list[Any]) -> None:
+        for number in message[1]:
+            self.request_bytes -= self.requests.segments.pop(number).size
+
+    def tidy(self) -> None:
+        """Give back room for replies if no call has come since the last time."""
+        if self._last != self._tidied:
+            self._tidied = self._last
+            return
+        if self._let_go:
+            self.send(wire.frame([wire.RELEASE, drain(self._let_go)]))
+        if not self.calls and (gone := self.replies.trim()):
+            self.send(wire.frame([wire.GONE, gone]))
+
     def _grow_replies(self, nbytes: int) -> tuple[int, segment.Segment] | None:
         return self._make_segment(nbytes, of_requests=False)
 
@@ -220,10 +236,12 @@ class Peer:
 
     # -- out -----------------------------------------------------------------------------------------
 
-    def answer(self, call: Call, value: Any) -> None:
-        """Send a call's result. A result that can't cross is the error of the call."""
-        data = self._pack(wire.REPLY, call, value)
-        del value
+    def packed(self, call: Call, value: Any) -> bytes:
+        """A call's result as it is sent. Raises CannotCross, which is then the error of the call."""
+        return self._pack(wire.REPLY, call, value)
+
+    def answer(self, call: Call, data: bytes) -> None:
+        """Send a packed result, and with it which arguments the model still refers to."""
         held = call.held() if call.inputs else None
         if held:
             data = wire.frame([wire.HELD, call.rid, held]) + data
@@ -253,11 +271,11 @@ class Peer:
         try:
             payload = encoder.pack([kind, call.rid, outermost(value)])
         except CannotCross:
-            self._undo(encoder.refs)
+            self.undo(encoder.refs)
             place = f"the result of {call.method}()"
             raise explain([(place, value)], proxy_bytes) from None
         except BaseException:
-            self._undo(encoder.refs)
+            self.undo(encoder.refs)
             raise
         spills = len(payload) > wire.SPILL_FROM
         data = self._long(call.rid, payload, encoder) if spills else wire.framed(payload)
@@ -275,7 +293,8 @@ class Peer:
         encoder.refs.append(ref)
         return wire.frame([wire.SPILL, rid, ref.pack()])
 
-    def _undo(self, refs: list[TensorRef]) -> None:
+    def undo(self, refs: list[TensorRef]) -> None:
+        """Their message was not sent."""
         for ref in refs:
             self.replies.take_back(ref.block)
 
@@ -409,4 +428,5 @@ _HANDLERS: Final[dict[int, Callable[[Peer, list[Any]], None]]] = {
     wire.DROP: Peer._drop,
     wire.PART: Peer._part,
     wire.SPILL: Peer._spill,
+    wire.GONE: Peer._gone,
 }

@@ -192,6 +192,10 @@ class Service:
             self._heartbeat()
         return events
 
+    def _tidy(self) -> None:
+        for peer in list(self.peers.values()):
+            peer.tidy()
+
     def _idle(self) -> None:
         """Nothing has come for a while: once, do what there is to do then."""
         if self._lap != self._idle_lap and not self.workers.busy > 1:
@@ -441,6 +445,7 @@ class Service:
 
     def _heartbeat(self) -> None:
         self._idle()
+        self._tidy()
         late = time.monotonic() - handshake.HELLO_TIMEOUT
         for fd, since in list(self._since.items()):
             if since < late and fd in self.peers:

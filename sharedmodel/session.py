@@ -29,6 +29,7 @@ from .codec import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, ProtocolError
 from .segment import Segment
 from .tensor import Array
+from .tidy import ROOM, Tidier
 
 READ_SIZE: Final = 64 << 10
 CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
@@ -78,13 +79,14 @@ class Session:
             self._socket.close()
             raise
         self.shared_memory = shared_memory
-        self.channel = Channel(self._grow, proxy, load)
+        self.channel = Channel(self._grow, proxy, load, self._grown)
         self._inbox = link.Inbox(self._socket)
         self._poller = select.poll()
         self._poller.register(self._socket, select.POLLIN)
         self._send_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._followers: deque[_Waiter] = deque()
+        self._tidier: Tidier | None = None
         self._looks = 0 if _ONE_CORE else _LOOKS_MOST
         self._skipped = 0
 
@@ -177,7 +179,24 @@ class Session:
         if not self.shared_memory:
             return None
         number = self.control("grow", nbytes)
-        return None if number is None else (number, self.channel.arrived(number))
+        if number is None:
+            return None
+        return number, self.channel.arrived(number)
+
+    def _grown(self) -> None:
+        if self.channel.room > ROOM and (self._tidier is None or self._tidier.closed):
+            self._tidier = Tidier(self)
+
+    def tidy(self) -> None:
+        """Give back the room that nothing lies in, and take note of what the host gave back."""
+        if data := self.channel.chores() + self.channel.trim():
+            self._send(data)
+        if self._read_lock.acquire(blocking=False):
+            try:
+                while self.alive and self._poller.poll(0):
+                    self._read(None)
+            finally:
+                self._read_lock.release()
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -291,6 +310,8 @@ class Session:
 
     def _lose(self, error: Exception) -> None:
         ended = self.channel.lose(error)
+        if self._tidier is not None:
+            self._tidier.close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that polls
         self._socket.close()

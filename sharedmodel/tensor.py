@@ -32,6 +32,8 @@ _ML_DTYPES: Final = frozenset(
     {"bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn"}
     | {"float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"}
 )
+_NESTED_MAX: Final = 16
+_FIELDS: Final = ("names", "formats", "offsets", "titles", "itemsize", "aligned")
 _PLAIN: Final = re.compile(r"[<>|=][biufcSUVMm]\d+(\[[0-9]*[A-Za-z]+\])?\Z")
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -136,10 +138,35 @@ def _dtype_text(dtype: np.dtype[Any]) -> str:
     if module == "ml_dtypes" and dtype.type.__name__ in _ML_DTYPES:
         return "ml_dtypes:" + dtype.type.__name__
     if dtype.names is not None or dtype.subdtype is not None:
-        return json.dumps(np.lib.format.dtype_to_descr(dtype))
+        return json.dumps(_described(dtype))
     if dtype.kind not in "biufcSUVMm" or module != "numpy":
         raise CannotCross(f"an array of dtype {dtype}: only fixed-size dtypes cross")
     return dtype.str
+
+
+def _described(dtype: np.dtype[Any], depth: int = 0) -> Any:
+    """A dtype in JSON: its text, [base, shape] of a subarray, or the fields with all that places them.
+
+    numpy's own description can't tell foreign types inside, nor fields that are out of order or overlap.
+    """
+    if depth > _NESTED_MAX:
+        raise CannotCross(f"a dtype nested deeper than {_NESTED_MAX}")
+    if dtype.subdtype is not None:
+        return [_described(dtype.subdtype[0], depth + 1), dtype.subdtype[1]]
+    if dtype.fields is None or dtype.names is None:
+        return _dtype_text(dtype)
+    if dtype.type not in (np.void, np.record):
+        raise CannotCross(f"an array of dtype {dtype}: only fixed-size dtypes cross")
+    each = [dtype.fields[name] for name in dtype.names]
+    return {
+        "names": dtype.names,
+        "formats": [_described(field[0], depth + 1) for field in each],
+        "offsets": [field[1] for field in each],
+        "titles": [field[2] if len(field) > 2 else None for field in each],
+        "itemsize": dtype.itemsize,
+        "aligned": dtype.isalignedstruct,
+        "record": dtype.type is np.record,
+    }
 
 
 def _dtype_from(raw: bytes) -> np.dtype[Any]:
@@ -157,12 +184,28 @@ def _dtype_from(raw: bytes) -> np.dtype[Any]:
 def _read_dtype(text: str) -> np.dtype[Any]:
     if text.startswith("ml_dtypes:"):
         return _ml_dtype(text.removeprefix("ml_dtypes:"))
-    if text.startswith("["):
-        dtype: np.dtype[Any] = np.lib.format.descr_to_dtype(_descr(json.loads(text), 0))
-        return dtype
+    if text.startswith(("[", "{")):
+        return _undescribed(json.loads(text), 0)
     if not _PLAIN.match(text):
         raise ValueError(text)
     return np.dtype(text)
+
+
+def _undescribed(form: Any, depth: int) -> np.dtype[Any]:
+    if depth > _NESTED_MAX:
+        raise ValueError(f"a dtype nested deeper than {_NESTED_MAX}")
+    wanted: Any
+    if type(form) is dict:
+        fields = {**form, "formats": [_undescribed(field, depth + 1) for field in form["formats"]]}
+        wanted = {key: fields[key] for key in _FIELDS}
+        return np.dtype((np.record, np.dtype(wanted))) if form["record"] else np.dtype(wanted)
+    if type(form) is list:
+        base, shape = form
+        wanted = (_undescribed(base, depth + 1), tuple(shape))
+        return np.dtype(wanted)
+    if type(form) is not str or form.startswith(("[", "{")):
+        raise ValueError(form)
+    return _read_dtype(form)
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:
@@ -175,20 +218,3 @@ def _ml_dtype(name: str) -> np.dtype[Any]:
             raise Unsupported(f"dtype {name} needs the package ml_dtypes, which is not here") from exc
     found: np.dtype[Any] = np.dtype(getattr(sys.modules["ml_dtypes"], name))
     return found
-
-
-def _descr(fields: list[Any], depth: int) -> list[Any]:
-    """JSON turns the tuples of a dtype's description into lists; turn them back."""
-    if depth > 8:
-        raise ValueError("a dtype nested deeper than 8")
-    return [_field(field, depth) for field in fields]
-
-
-def _field(field: list[Any], depth: int) -> tuple[Any, ...]:
-    name, kind, *shape = field
-    if isinstance(kind, list):
-        kind = _descr(kind, depth + 1)
-    elif not _PLAIN.match(kind):
-        raise ValueError(kind)
-    name = tuple(name) if isinstance(name, list) else name
-    return (name, kind, *(tuple(part) for part in shape))

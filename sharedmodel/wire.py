@@ -13,7 +13,8 @@
     DROP     objects: one reference fewer each         HELD     blocks of the next reply, kept by the model
                                                        SEGMENT  number, size, kind; its descriptor comes
                                                                 along with the frame's bytes
-    both: SPILL rid, ref, length: the frame proper lies in shared memory
+    both: GONE  segments of one's own that are used no longer
+          SPILL rid, ref, length: the frame proper lies in shared memory
           PART  rid, last, bytes: a piece of a frame too long for one, where memory can't be shared
           PING, PONG
 
@@ -52,6 +53,7 @@ PONG: Final = 15
 WELCOME: Final = 16
 CHALLENGE: Final = 17
 PROOF: Final = 18
+GONE: Final = 19
 
 LENGTH: Final = 4
 MAX_FRAME: Final = 1 << 20

@@ -89,7 +89,7 @@ def test_an_idempotent_call_survives_the_death_of_its_host_and_others_say_so(hos
 def test_a_deadline_ends_a_slow_call_and_the_session_goes_on(host: Host) -> None:
     model = host.model("mine")
     with pytest.raises(DeadlineExceeded):
-        model.with_timeout(0.05).slow(30)
+        model.with_timeout(0.05).slow(2)
     assert model.pid()
 
 
