@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reply
-from .errors import BadArgument
+from .errors import BadArgument, NotPermitted
 from .process import resident
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class Control:
         """Nothing, there and back."""
 
     def shutdown(self) -> None:
-        """End the host, once this call is answered."""
+        """End the host, once this call is answered. Raises NotPermitted for another user."""
+        if _peer().foreign:
+            raise NotPermitted(f"uid {_peer().who.uid} may call the host's models but not end it")
         self._service.workers.submit(self._service.stop)
 
     def status(self) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class OnnxModel:
         input_feed: Mapping[str, Any],
         run_options: Any = None,
     ) -> list[Any]:
-        """As `InferenceSession.run`. `run_options`: None, onnxruntime's own object, or a dict of
+        """As `InferenceSession.run`, but that strings come as a fixed-width array: Python objects
+        do not cross. `run_options`: None, onnxruntime's own object, or a dict of
         its attributes, such as {"log_severity_level": 3, "entries": {"name": "value"}}."""
         _, bound = self._opened()
         options = self._run_options(run_options)
@@ -78,7 +79,7 @@ class OnnxModel:
             options.terminate = True
 
         with on_cancel(stop):
-            return bound.run(output_names, input_feed, options)
+            return [_crossing(output) for output in bound.run(output_names, input_feed, options)]
 
     def get_inputs(self) -> list[dict[str, Any]]:
         return [_described(arg) for arg in self._session.get_inputs()]
@@ -136,6 +137,10 @@ class OnnxModel:
                 allowed = ", ".join((*_RUN_OPTIONS, "entries"))
                 raise ValueError(f"run_options[{name!r}] is unknown; allowed: {allowed}")
         return options
+
+
+def _crossing(output: Any) -> Any:
+    return output.astype(str) if getattr(output, "dtype", None) == object else output
 
 
 def _described(arg: Any) -> dict[str, Any]:
