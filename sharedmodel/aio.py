@@ -284,7 +284,8 @@ async def _greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool
     loop = asyncio.get_running_loop()
     greeting = Greeting(authkey, shared_memory)
     try:
-        await loop.sock_sendall(sock, greeting.first)
+        with contextlib.suppress(BrokenPipeError):  # a host that refuses has said why, which is read below
+            await loop.sock_sendall(sock, greeting.first)
         while greeting.welcome is None:
             data = await loop.sock_recv(sock, 64 << 10)
             if not data:

@@ -11,6 +11,7 @@ The proof goes both ways, so neither side can replay the other's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -97,7 +98,7 @@ def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeo
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     try:
-        sock.sendall(greeting.first)
+        _send(sock, greeting.first)
         while greeting.welcome is None:
             left = None if end is None else max(0, int((end - time.monotonic()) * 1000))
             if not poller.poll(left):
@@ -107,12 +108,18 @@ def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeo
             if not data:
                 raise HostLost("the host closed the connection during the handshake")
             if answer := greeting.feed(data):
-                sock.sendall(answer)
+                _send(sock, answer)
     except OSError as exc:
         if isinstance(exc, HostLost | DeadlineExceeded | PermissionError):
             raise
         raise HostLost(f"the host went away during the handshake: {exc.strerror}") from exc
     return greeting.welcome
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    # A host that refuses says why and closes: its reason is there to be read when sending fails.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(data)
 
 
 def _authentication_error(text: str) -> Exception:

@@ -141,8 +141,13 @@ def peer_of(link: socket.socket) -> Peer:
 
 def groups_of(link: socket.socket) -> frozenset[int]:
     """The supplementary groups of the process that connected (SO_PEERGROUPS, Linux 4.13)."""
-    raw = link.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 65536)
-    return frozenset(array.array("I", raw))
+    # Python's buffer takes 256 groups; for more the kernel says ERANGE, and /proc has them all.
+    try:
+        return frozenset(array.array("I", link.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)))
+    except OSError:
+        with open(f"/proc/{peer_of(link).pid}/status") as status:
+            line = next(line for line in status if line.startswith("Groups:"))
+        return frozenset(map(int, line.split()[1:]))
 
 
 def send(link: socket.socket, data: Any, fds: tuple[int, ...] = ()) -> int:

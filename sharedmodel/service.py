@@ -38,6 +38,7 @@ _QUIET: Final = 25  # ticks of the monitor without a call, after which it sleeps
 _LOOKS_MOST: Final = 150  # of 0.3 µs each
 _LOOK_AGAIN: Final = 64
 _HEARTBEAT: Final = 5.0
+_AFTER_FAULT: Final = 0.05
 _IN: Final = select.EPOLLIN | select.EPOLLRDHUP
 _ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
 
@@ -161,16 +162,27 @@ class Service:
 
     def _lead(self) -> None:
         """Run the loop on this thread, until the service stops or another thread has been given it."""
-        peers, calls = self.peers, self._calls
         while not self.stopped.is_set():
-            for fd, mask in self._events():
-                if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
-                    self._readable(peer)
-                else:
-                    self._event(fd, mask)
-                while calls:
-                    if not self._dispatch(calls.popleft()):
-                        return
+            try:
+                if not self._turn():
+                    return
+            except Exception:
+                if self.stopped.wait(_AFTER_FAULT):  # a fault of ours must neither end the loop nor spin it
+                    return
+                logger.exception("a fault in the host's loop")
+
+    def _turn(self) -> bool:
+        """Serve what is ready. False when another thread has been given the loop meanwhile."""
+        peers, calls = self.peers, self._calls
+        for fd, mask in self._events():
+            if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
+                self._readable(peer)
+            else:
+                self._event(fd, mask)
+            while calls:
+                if not self._dispatch(calls.popleft()):
+                    return False
+        return True
 
     def _events(self) -> list[tuple[int, int]]:
         poll = self._epoll.poll
@@ -336,7 +348,7 @@ class Service:
             return
         sock.setblocking(False)
         who = link.peer_of(sock)
-        if not self._entry.admits(sock, who):
+        if not self._admitted(sock, who):
             self._refuse(sock, NotPermitted(f"uid {who.uid} may not enter {self.address}"))
         elif len(self.peers) >= self.limits.sessions:
             self._refuse(sock, NotPermitted(f"{self.address} has {len(self.peers)} sessions, its limit"))
@@ -344,6 +356,12 @@ class Service:
             peer = self.peers[sock.fileno()] = Peer(self, sock, who)
             self._since[peer.fd] = time.monotonic()
             self._epoll.register(peer.fd, _IN)
+
+    def _admitted(self, sock: socket.socket, who: link.Peer) -> bool:
+        try:
+            return self._entry.admits(sock, who)
+        except (OSError, StopIteration):  # it is gone already: nobody to let in
+            return False
 
     def _pause(self, reason: str) -> None:
         # Level-triggered and not to be served: left registered, the listener would spin the loop.
