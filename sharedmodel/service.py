@@ -174,6 +174,9 @@ class Service:
     def _turn(self) -> bool:
         """Serve what is ready. False when another thread has been given the loop meanwhile."""
         peers, calls = self.peers, self._calls
+        while calls:  # left by a thread that lost the loop over the one before
+            if not self._dispatch(calls.popleft()):
+                return False
         for fd, mask in self._events():
             if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
                 self._readable(peer)
