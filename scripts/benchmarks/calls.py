@@ -21,6 +21,8 @@ ROUNDS = 9
 
 def run() -> list[Row]:
     """The rows of the table."""
+    ours: Any
+    theirs: Any
     with Ours() as ours, Theirs() as theirs:
         session = SESSIONS.current(str(ours.address))
         mine, other = ours.Subject(), theirs.Subject()

@@ -35,6 +35,7 @@ _Onnx.register("Model", _open)
 
 def run() -> list[Row]:
     """The row of the table."""
+    host: Any
     with tempfile.TemporaryDirectory() as folder, _Onnx(ctx=mp.get_context("spawn")) as host:
         path = os.path.join(folder, "mlp.onnx")
         with open(path, "wb") as file:
