@@ -398,7 +398,9 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     dt.timedelta: _moment,
     _Marked: Encoder.marked,
     # As with the standard library's managers: what a dict says of itself comes back as a list.
-    **dict.fromkeys((type({}.keys()), type({}.values()), type({}.items())), lambda _, value: list(value)),
+    **dict.fromkeys(
+        (type({}.keys()), type({}.values()), type({}.items())), lambda _, value: _with_marks(list(value), 0)
+    ),
 }
 
 _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
@@ -445,17 +447,30 @@ def _inside(value: Any, path: str) -> Iterator[tuple[Any, str]]:
     if kind in (list, tuple):
         yield from ((item, f"{path}[{index}]") for index, item in enumerate(value))
     elif kind in (set, frozenset):
-        yield from ((item, f"{path}{{{item!r:.40}}}") for item in value)
+        yield from ((item, f"{path}{{{_shown(item)}}}") for item in value)
     elif kind is dict:
-        yield from ((key, f"{path}, key {key!r:.40}") for key in value)
-        yield from ((item, f"{path}[{key!r:.40}]") for key, item in value.items())
+        yield from ((key, f"{path}, key {_shown(key)}") for key in value)
+        yield from ((item, f"{path}[{_shown(key)}]") for key, item in value.items())
 
 
 def _alone(value: Any, path: str, proxy: ProxyBytes | None) -> str | None:
     try:
         Encoder(None, proxy).pack([outermost(value)])
     except CannotCross as exc:
-        fields = getattr(getattr(value, "dtype", None), "fields", None) or {}
-        field = next((f".{name}" for name, entry in fields.items() if entry[0].hasobject), "")
-        return f"{path}{field}: {exc}"
+        return f"{path}{_object_field(getattr(value, 'dtype', None))}: {exc}"
     return None
+
+
+def _object_field(dtype: Any) -> str:
+    """The path to the first field that holds objects."""
+    for name, entry in (getattr(dtype, "fields", None) or {}).items():
+        if entry[0].hasobject:
+            return f".{name}{_object_field(entry[0].base)}"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.40}"
+    except Exception:  # not all can be printed: an int of 5000 digits, an object with a mistake of its own
+        return f"<{_name(value)}>"

@@ -198,7 +198,8 @@ def _undescribed(form: Any, depth: int) -> np.dtype[Any]:
     if type(form) is dict:
         fields = {**form, "formats": [_undescribed(field, depth + 1) for field in form["formats"]]}
         wanted = {key: fields[key] for key in _FIELDS}
-        return np.dtype((np.record, np.dtype(wanted))) if form["record"] else np.dtype(wanted)
+        wanted = (np.record, np.dtype(wanted)) if form["record"] else wanted
+        return np.dtype(wanted)
     if type(form) is list:
         base, shape = form
         wanted = (_undescribed(base, depth + 1), tuple(shape))
