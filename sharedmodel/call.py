@@ -23,29 +23,20 @@ _NOTHING: Final[Any] = ()
 WINDOW: Final = 16  # items of a stream that may be on their way
 
 
-class InputRef(weakref.ref[Array]):
-    """A view of the caller's block; tells when the model lets go of it, once somebody wants to know."""
+# A block of the caller's, and the view of it that was given to the method.
+Input = tuple[int, "weakref.ref[Array]"]
 
-    __slots__ = ("armed", "serial", "sink", "ticket")
-    armed: bool
-    serial: int
+
+class InputRef(weakref.ref[Array]):
+    """A view of the caller's block that the model kept; its ticket goes into ``sink`` when it lets go."""
+
+    __slots__ = ("sink", "ticket")
     ticket: int
     sink: deque[int]
 
 
-def input_ref(array: Array, serial: int, ticket: int, sink: deque[int]) -> InputRef:
-    """Watch an array; ``ticket`` is appended to ``sink`` when it dies, if that is asked for by then."""
-    ref = InputRef(array, _let_go)
-    ref.armed = False
-    ref.serial = serial
-    ref.ticket = ticket
-    ref.sink = sink
-    return ref
-
-
-def _let_go(ref: Any) -> None:
-    if ref.armed:
-        ref.sink.append(ref.ticket)
+def let_go(ref: Any) -> None:
+    ref.sink.append(ref.ticket)
 
 
 class Call:
@@ -56,7 +47,7 @@ class Call:
         "method", "peer", "problem", "rid",
     )  # fmt: skip
 
-    def __init__(self, peer: Peer, message: list[Any], inputs: list[InputRef], problem: Exception | None) -> None:
+    def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
         """Raises ValueError or TypeError for a malformed CALL frame."""
         _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _ = message
         if type(self.rid) is not int or type(self.method) is not str:
@@ -169,7 +160,8 @@ class Call:
 
     def held(self) -> list[list[int]]:
         """The inputs that something in the host still refers to: ``[block, ticket]`` each."""
-        alive = [ref for ref in self.inputs if ref() is not None]
-        for ref in alive:
-            ref.armed = True
-        return [[ref.serial, ref.ticket] for ref in alive if ref() is not None] if alive else []
+        kept = []
+        for serial, ref in self.inputs:
+            if (array := ref()) is not None:
+                kept.append([serial, self.peer.watch_input(array)])
+        return kept

@@ -128,9 +128,10 @@ class Channel:
         return wire.frame([wire.DROP, drain(self.drops)])
 
     def _take_released(self) -> list[int] | None:
-        if self._views.dead:
-            self._released.extend(root.ref.block for root in self._views.bury())
-        return drain(self._released) if self._released else None
+        taken = [root.ref.block for root in self._views.bury()] if self._views.dead else []
+        if self._released:
+            taken += drain(self._released)
+        return taken or None
 
     def _long(self, rid: int, payload: bytes, encoder: Encoder) -> bytes:
         placed = self.requests.place(len(payload))
@@ -152,7 +153,10 @@ class Channel:
         return self.requests.place(nbytes)
 
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
-        found = self.replies.view(ref, layout)
+        segment = self.replies.segments.get(ref.segment)
+        if segment is None or ref.offset + ref.nbytes > segment.size:
+            raise ProtocolError(f"{ref} lies outside the session's segments")
+        found: Array = np.ndarray(layout.shape, layout.dtype, segment.map, ref.offset, None, layout.order)
         if copy_out or ref.nbytes <= VIEW_FROM:
             own: Array = np.empty(layout.shape, layout.dtype, layout.order)
             own[...] = found

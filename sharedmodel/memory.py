@@ -301,9 +301,6 @@ class Mapped:
             raise ProtocolError(f"{ref} lies outside the session's segments")
         return segment
 
-    def view(self, ref: TensorRef, layout: Layout) -> Array:
-        return _view(self.checked(ref), ref, layout)
-
     def bytes(self, ref: TensorRef) -> bytes:
         return self.checked(ref).map[ref.offset : ref.offset + ref.nbytes]
 

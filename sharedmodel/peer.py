@@ -11,12 +11,15 @@ import itertools
 import os
 import socket
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from . import failure, link, segment, wire
-from .call import Call, InputRef, input_ref
+from .call import Call, Input, InputRef, let_go
 from .codec import Decoder, Encoder, explain, outermost
 from .errors import CannotCross, ProtocolError
 from .memory import Mapped, Owner, drain
@@ -57,8 +60,9 @@ class Peer:
         self._parts = wire.Parts(service.limits.payload)
         self._decoder = Decoder(self, writable=False, proxy=service.load_proxy)
         self._encoders: list[Encoder] = []
-        self._inputs: list[InputRef] = []
+        self._inputs: list[Input] = []
         self._let_go: deque[int] = deque()
+        self._kept: dict[int, InputRef] = {}
         self._last = self._tidied = 0
         self._tickets = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -99,7 +103,7 @@ class Peer:
         inputs, self._inputs = self._inputs, []
         self.service.enqueue(self._taken(message, inputs, self._decoder.problem))
 
-    def _taken(self, message: list[Any], inputs: list[InputRef], problem: Exception | None) -> Call:
+    def _taken(self, message: list[Any], inputs: list[Input], problem: Exception | None) -> Call:
         call = Call(self, message, inputs, problem)
         if message[7] is not None:
             self._take_back(message[7])
@@ -177,17 +181,28 @@ class Peer:
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
         return self.view_into(ref, layout, self._inputs)
 
-    def view_into(self, ref: TensorRef, layout: Layout, inputs: list[InputRef]) -> Array:
+    def view_into(self, ref: TensorRef, layout: Layout, inputs: list[Input]) -> Array:
         """The caller's array, read-only. Another user's is copied first: it might change under us."""
-        if self.replies.owns(ref.segment):
+        segment = self.requests.segments.get(ref.segment)
+        if segment is None:
             return self.replies.view_back(ref, layout)
-        array = self.requests.view(ref, layout)
+        if ref.offset + ref.nbytes > segment.size:
+            raise ProtocolError(f"{ref} lies outside the session's segments")
+        array: Array = np.ndarray(layout.shape, layout.dtype, segment.map, ref.offset, None, layout.order)
         if self.foreign:
             array = array.copy(layout.order)
             array.flags.writeable = False
         else:  # read-only by its mapping
-            inputs.append(input_ref(array, ref.block, next(self._tickets), self._let_go))
+            inputs.append((ref.block, weakref.ref(array)))
         return array
+
+    def watch_input(self, array: Array) -> int:
+        """A ticket for a view that the model kept: it is in `_let_go` once the view is gone."""
+        ref = InputRef(array, let_go)
+        ref.sink = self._let_go
+        ref.ticket = next(self._tickets)
+        self._kept[ref.ticket] = ref
+        return ref.ticket
 
     def take(self, ref: TensorRef) -> bytes:
         return self.requests.bytes(ref)
@@ -215,7 +230,7 @@ class Peer:
             self._tidied = self._last
             return
         if self._let_go:
-            self.send(wire.frame([wire.RELEASE, drain(self._let_go)]))
+            self.send(self._let_go_frame())
         if not self.calls and (gone := self.replies.trim()):
             self.send(wire.frame([wire.GONE, gone]))
 
@@ -257,8 +272,14 @@ class Peer:
     def _finish(self, call: Call, data: bytes) -> None:
         self.calls.pop(call.rid, None)
         if self._let_go:
-            data = wire.frame([wire.RELEASE, drain(self._let_go)]) + data
+            data = self._let_go_frame() + data
         self.send(data)
+
+    def _let_go_frame(self) -> bytes:
+        tickets = drain(self._let_go)
+        for ticket in tickets:
+            self._kept.pop(ticket, None)
+        return wire.frame([wire.RELEASE, tickets])
 
     def begin_stream(self, call: Call) -> None:
         self.send(wire.frame([wire.STREAM, call.rid]))
@@ -409,7 +430,7 @@ class _Aside:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self.inputs: list[InputRef] = []
+        self.inputs: list[Input] = []
         self.decoder = Decoder(self, writable=False, proxy=peer.service.load_proxy)
 
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:

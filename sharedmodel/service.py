@@ -7,7 +7,7 @@ A method is quick when its last runs took less than 0.2 ms. One that is not, thi
 waits for a lock), does not stop the host: the monitor sees the loop stand still, gives it to another
 thread within milliseconds, and the first thread goes on as a mere worker.
 
-Before it sleeps the loop looks a few times for the next frame; see `session` for why.
+Before it sleeps the loop looks a few times for the next frame (see `patience`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .call import Call
 from .control import CONTROL, Control
 from .errors import NotPermitted, ProtocolError
 from .objects import Objects, Served
+from .patience import Patience
 from .peer import BACKLOG_MOST, Peer
 from .proxy import load_in_host
 from .workers import Workers
@@ -35,12 +36,9 @@ from .workers import Workers
 QUICK: Final = 200e-6
 STANDSTILL: Final = 4e-3
 _QUIET: Final = 25  # ticks of the monitor without a call, after which it sleeps until there is one
-_LOOKS_MOST: Final = 150  # of 0.3 µs each
-_LOOK_AGAIN: Final = 64
 _HEARTBEAT: Final = 5.0
 _AFTER_FAULT: Final = 0.05
 _IN: Final = select.EPOLLIN | select.EPOLLRDHUP
-_ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
 
 logger = logging.getLogger("sharedmodel")
 
@@ -104,8 +102,7 @@ class Service:
         self._idle_lap = 0
         self._monitor_wake = threading.Event()
         self._monitor_sleeps = False
-        self._looks = 0 if _ONE_CORE else _LOOKS_MOST
-        self._skipped = 0
+        self._patience = Patience()
         self._warned: dict[str, float] = {}
         self._paused_until = 0.0
         self._closed = False
@@ -189,20 +186,14 @@ class Service:
 
     def _events(self) -> list[tuple[int, int]]:
         poll = self._epoll.poll
-        looks = self._looks
-        if not looks and not _ONE_CORE:
-            self._skipped += 1
-            if self._skipped >= _LOOK_AGAIN:
-                self._skipped, looks = 0, _LOOKS_MOST
-        if self.workers.busy > 1:
-            looks = 0  # a model is at work: the cores are its
-        for _ in range(looks):
+        start = time.perf_counter()
+        # While a model is at work, the cores are its.
+        for _ in range(0 if self.workers.busy > 1 else self._patience.looks):
             if events := poll(0):
-                self._looks = min(_LOOKS_MOST, looks + 16)
-                return events
-        if looks:
-            self._looks = looks // 2 if looks > 8 else 0
-        events = poll(_HEARTBEAT)
+                break
+        else:
+            events = poll(_HEARTBEAT)
+        self._patience.note(time.perf_counter() - start)
         if not events:
             self._heartbeat()
         return events

@@ -6,9 +6,7 @@ hands out replies until its own has come, then wakes the next. A lone caller pay
     caller A   send ─ read ─ read ─ [its reply] ─ wake B
     caller B   send ─ wait ···················· ─ read ─ [its reply]
 
-Before it blocks, a reader looks a few times whether the reply is there already: waking a sleeping core
-costs more (20 µs and up on a virtual machine) than a quick call does. The number of looks follows
-their success, and is none on a busy machine.
+Before it blocks, a reader looks a few times whether the reply is there already (see `patience`).
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from . import handshake, link, wire
 from .channel import Channel, Loader, Pending
 from .codec import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, ProtocolError
+from .patience import Patience
 from .segment import Segment
 from .tensor import Array
 from .tidy import ROOM, Tidier
@@ -34,9 +33,6 @@ from .tidy import ROOM, Tidier
 READ_SIZE: Final = 64 << 10
 CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
 CONTROL: Final = 0  # the object that stands for the host itself
-_LOOKS_MOST: Final = 120  # of 0.35 µs each
-_LOOK_AGAIN: Final = 64  # calls after which a spin that never succeeded is tried once more
-_ONE_CORE: Final = len(os.sched_getaffinity(0)) < 2
 
 
 class _Waiter(Pending):
@@ -87,8 +83,7 @@ class Session:
         self._read_lock = threading.Lock()
         self._followers: deque[_Waiter] = deque()
         self._tidier: Tidier | None = None
-        self._looks = 0 if _ONE_CORE else _LOOKS_MOST
-        self._skipped = 0
+        self._patience = Patience()
 
     @property
     def alive(self) -> bool:
@@ -255,9 +250,11 @@ class Session:
         inbox = self._inbox
         try:
             if not inbox:
+                start = time.perf_counter()
                 if not self._look() and end is not None and not self._poller.poll(_milliseconds(end)):
                     raise _too_late()
                 inbox.fill(READ_SIZE)
+                self._patience.note(time.perf_counter() - start)
             data, fds = inbox.take()
         except OSError as exc:
             if isinstance(exc, DeadlineExceeded):
@@ -283,20 +280,9 @@ class Session:
             raise
 
     def _look(self) -> bool:
-        """Look a few times whether something is there. Succeeding makes for more looks, failing for fewer."""
-        looks = self._looks
-        if not looks:
-            self._skipped += 1
-            if self._skipped < _LOOK_AGAIN or _ONE_CORE:
-                return False
-            self._skipped, looks = 0, _LOOKS_MOST
+        """Look a few times whether something is there."""
         poll = self._poller.poll
-        for _ in range(looks):
-            if poll(0):
-                self._looks = min(_LOOKS_MOST, looks + 16)
-                return True
-        self._looks = looks // 2 if looks > 8 else 0
-        return False
+        return any(poll(0) for _ in range(self._patience.looks))
 
     # -- the end of calls and of the session ---------------------------------------------------------
 
