@@ -194,16 +194,15 @@ def _read_dtype(text: str) -> np.dtype[Any]:
 def _undescribed(form: Any, depth: int) -> np.dtype[Any]:
     if depth > _NESTED_MAX:
         raise ValueError(f"a dtype nested deeper than {_NESTED_MAX}")
-    wanted: Any
+    found: np.dtype[Any]
     if type(form) is dict:
         fields = {**form, "formats": [_undescribed(field, depth + 1) for field in form["formats"]]}
-        wanted = {key: fields[key] for key in _FIELDS}
-        wanted = (np.record, np.dtype(wanted)) if form["record"] else wanted
-        return np.dtype(wanted)
+        found = np.dtype({key: fields[key] for key in _FIELDS})  # type: ignore[call-overload]
+        return np.dtype((np.record, found)) if form["record"] else found
     if type(form) is list:
         base, shape = form
-        wanted = (_undescribed(base, depth + 1), tuple(shape))
-        return np.dtype(wanted)
+        found = np.dtype((_undescribed(base, depth + 1), tuple(shape)))
+        return found
     if type(form) is not str or form.startswith(("[", "{")):
         raise ValueError(form)
     return _read_dtype(form)

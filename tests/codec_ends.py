@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 from sharedmodel import segment
 from sharedmodel.codec import Decoder, Encoder, outermost
 from sharedmodel.errors import ProtocolError
@@ -41,7 +43,8 @@ class SharedMemory:
             self.owner.unpin(ref.block)
 
     def view(self, ref: Any, layout: Any, copy_out: bool) -> Any:
-        return self.mapped.view(ref, layout)
+        buffer = self.mapped.checked(ref).map
+        return np.ndarray(layout.shape, layout.dtype, buffer, ref.offset, None, layout.order)
 
     def take(self, ref: Any) -> bytes:
         return self.mapped.bytes(ref)
