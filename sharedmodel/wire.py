@@ -60,6 +60,7 @@ MAX_FRAME: Final = 1 << 20
 SPILL_FROM: Final = 64 << 10  # above this a frame's body goes through shared memory
 PART_SIZE: Final = 256 << 10
 MAX_PAYLOAD: Final = (1 << 32) - (1 << 20)  # msgpack's own limit on one binary is 4 GiB
+MAX_OPEN: Final = 4096  # payloads of which some pieces have come and others not
 MAX_DEPTH: Final = 64
 
 
@@ -151,6 +152,8 @@ class Parts:
         self._held += len(piece)
         if self._held > self._limit:
             raise ProtocolError(f"more than {self._limit} bytes in pieces")
+        if len(self._open) >= MAX_OPEN and rid not in self._open:  # they take room even when empty
+            raise ProtocolError(f"pieces of more than {MAX_OPEN} payloads at once")
         whole = self._open.setdefault(rid, bytearray())
         whole += piece
         if not last:
