@@ -141,6 +141,7 @@ class Owner:
         self._blocks: dict[int, Block] = {}
         self._roots = Roots()
         self._serial = 0
+        self._closed = False
 
     def empty(self, shape: Any, dtype: Any, order: Any = "C") -> Array | None:
         """An uninitialised array in a block of its own, or None when there is no shared memory for it."""
@@ -247,6 +248,15 @@ class Owner:
                 segment.forget(0, segment.size)
         return idle
 
+    def close(self) -> None:
+        """The peer is gone. Arrays that live keep their memory mapped; there are no further blocks."""
+        with self.lock:
+            self._closed = True
+            self._arena = Arena()
+            self._segments.clear()
+            self._blocks.clear()
+            self._roots = Roots()
+
     @property
     def live_bytes(self) -> int:
         with self.lock:
@@ -261,7 +271,7 @@ class Owner:
     def _add_segment(self, nbytes: int) -> bool:
         # Doubling from 1 MB: a small client stays small, a busy one needs few segments.
         size = min(max(FIRST_SEGMENT, self._arena.capacity), _LARGEST_STEP)
-        grown = self._grow(max(size, rounded(nbytes)))
+        grown = None if self._closed else self._grow(max(size, rounded(nbytes)))
         if grown is not None:
             self.add(*grown)
         return grown is not None
@@ -269,6 +279,8 @@ class Owner:
     def add(self, number: int, segment: Segment) -> None:
         """Take a further segment in."""
         with self.lock:
+            if self._closed:
+                return
             self._segments[number] = segment
             self._arena.add(number, segment.size)
 

@@ -216,6 +216,8 @@ class Peer:
         if made is not None:
             number, added = made
             self.requests.add(number, added)
+            if self.closed:  # meanwhile: `close` has not seen this one
+                self.requests.segments.clear()
             self.request_bytes += added.size
             return number
         return None
@@ -415,6 +417,7 @@ class Peer:
         for ident, count in refs.items():
             self.service.let_go(ident, count)
         self.requests.segments.clear()
+        self.replies.close()
 
 
 def _forget_frames(exc: BaseException | None) -> None:

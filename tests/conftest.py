@@ -18,6 +18,8 @@ from sharedmodel import segment
 from sharedmodel.runtime import VARIABLE
 from sharedmodel.sessions import SESSIONS
 
+from .crowd import Crowd
+
 GRACE = 5.0  # seconds in which what was told to end may end
 
 
@@ -103,3 +105,11 @@ def _until_empty(look: Callable[[], list[str]]) -> list[str]:
         time.sleep(0.02)  # for the end of others, whose only sign is that they are gone
         gc.collect()
     return left
+
+
+@pytest.fixture
+def crowd(runtime: str) -> Iterator[Crowd]:
+    """Hosts and clients as processes, all of them ended with the test."""
+    started = Crowd(runtime)
+    yield started
+    started.close()

@@ -33,11 +33,11 @@ PATIENCE = 20.0
 ROOT = Path(__file__).parent.parent
 
 
-def until(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-    """Wait for what gives no sign but itself; what it was when it held."""
+def until(condition: Callable[[], Any], else_: Callable[[], Any] | None = None, patience: float = PATIENCE) -> Any:
+    """Wait for what gives no sign but itself; what it was when it held. ``else_`` tells what is the matter."""
     end = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < end, f"it did not happen: {what or condition}"
+        assert time.monotonic() < end, f"it did not happen: {else_() if else_ is not None else condition}"
         time.sleep(0.005)
     return found
 
