@@ -156,7 +156,11 @@ class Owner:
         if taken is None:
             return None
         serial, span = taken[0], taken[1].span
-        array: Array = np.ndarray(shape, dtype, self._segments[span.segment].map, span.offset, None, order)
+        try:
+            array: Array = np.ndarray(shape, dtype, self._segments[span.segment].map, span.offset, None, order)
+        except BaseException:  # a shape or an order that is none
+            self.unpin(serial)
+            raise
         # The dictionary is the table of the living, so that adding to it needs no lock.
         self._roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
         return array
