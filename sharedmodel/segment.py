@@ -50,6 +50,7 @@ class Segment:
 
         Raises OSError where mapping is refused (limits, no permission); the descriptor is closed.
         """
+        self._fd = -1
         self.size = size
         self.kind = kind
         populate = mmap.MAP_POPULATE if size >= _POPULATE_FROM else 0
