@@ -131,8 +131,8 @@ class Peer:
 
     def _drop(self, message: list[Any]) -> None:
         for ident in message[1]:
-            if type(ident) is tuple and ident[0] == "stream":
-                self._cancel(list(ident))
+            if type(ident) is list and ident[:1] == ["stream"]:
+                self._cancel(ident)
             elif self.refs.get(ident, 0) > 0:
                 self.unref(ident)
 

@@ -1,0 +1,89 @@
+"""What happens in the worst order: each of these once hung, leaked or ended what it should not have."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from sharedmodel import link
+from sharedmodel.objects import Objects, Registration
+from sharedmodel.proxy import load_in_client, proxy_bytes
+from sharedmodel.service import Service
+from sharedmodel.session import Session
+
+from .crowd import until
+from .probe import Item, Probe
+
+PATIENCE = 10.0
+
+
+@contextmanager
+def serving(directory: str, name: str = "host.sock", **models: Any) -> Iterator[Service]:
+    """A host in this process, whose insides a test may hold still."""
+    objects = Objects({"Item": Registration(Item)})
+    for each, model in {"probe": Probe(), **models}.items():
+        objects.publish(each, model)
+    service = Service(link.listen(os.path.join(directory, name)), objects)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.close()
+        until(lambda: not any(peer.sock.fileno() >= 0 for peer in service.peers.values()))
+        os.close(service._wake_fd)
+
+
+@pytest.fixture
+def service(runtime: str) -> Iterator[Service]:
+    with serving(runtime) as service:
+        yield service
+
+
+@contextmanager
+def session_with(service: Service, **options: Any) -> Iterator[Session]:
+    address = service.address
+    session = Session(address, timeout=PATIENCE, proxy=proxy_bytes, load=load_in_client(address), **options)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+@pytest.fixture
+def session(service: Service) -> Iterator[Session]:
+    with session_with(service) as session:
+        yield session
+
+
+def call(session: Session, method: str, *args: Any, on: str = "probe") -> Any:
+    return session.call(on, method, args, {}, PATIENCE)
+
+
+def in_thread(task: Callable[[], Any]) -> Callable[[], Any]:
+    """Runs a task beside the test; what is returned waits for its result."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(task()), daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(PATIENCE)
+        assert results, "it does not come back"
+        return results[0]
+
+    return result
+
+
+# -- the client ------------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_is_dropped_half_read_ends_its_method_and_not_the_session(session: Session) -> None:
+    stream = call(session, "stream", 100)
+    next(stream)
+    del stream
+    assert call(session, "echo", 1) == 1
+    until(lambda: call(session, "count", "closed"))
