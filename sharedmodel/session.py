@@ -192,6 +192,7 @@ class Session:
                     self._read(None)
             finally:
                 self._read_lock.release()
+                self._pass_on()  # to a call that came meanwhile and found the lock taken
 
     # -- waiting -----------------------------------------------------------------------------------
 

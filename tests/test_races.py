@@ -87,3 +87,26 @@ def test_a_stream_that_is_dropped_half_read_ends_its_method_and_not_the_session(
     del stream
     assert call(session, "echo", 1) == 1
     until(lambda: call(session, "count", "closed"))
+
+
+def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Session) -> None:
+    holding, go_on, poller = threading.Event(), threading.Event(), session._poller
+
+    class Slow:
+        def poll(self, timeout: Any = None) -> Any:
+            if threading.current_thread() is not tidier:
+                return poller.poll(timeout)
+            holding.set()
+            go_on.wait(PATIENCE)
+            return []
+
+    session._poller = Slow()  # type: ignore[assignment]
+    tidier = threading.Thread(target=session.tidy)
+    tidier.start()
+    assert holding.wait(PATIENCE)
+    result = in_thread(lambda: call(session, "echo", 1))
+    follower = until(lambda: [*session._followers])[0]
+    until(lambda: follower.gate is not None and follower.gate.locked())
+    go_on.set()
+    tidier.join()
+    assert result() == 1
