@@ -321,7 +321,7 @@ class Service:
                 if late:
                     self._running = None
             if late:
-                self.workers.submit(self._lead)
+                self.workers.submit(self._lead, urgent=True)
 
     def _sleep_until(self, lap: int) -> None:
         """Until the loop has gone on since ``lap``."""
@@ -453,7 +453,7 @@ class Service:
             except (OSError, ValueError):
                 pass
         self._pidfds.pop(peer.pidfd, None)
-        self.workers.submit(peer.close)
+        self.workers.submit(peer.close, urgent=True)
 
     def _heartbeat(self) -> None:
         self._idle()

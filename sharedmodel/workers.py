@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ class Workers:
         self._name = name
         self._queue: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._idle = 0  # threads that wait for a task, less the tasks that wait for a thread
         self._threads: set[threading.Thread] = set()
         self._closed = False
 
@@ -30,24 +31,36 @@ class Workers:
         """Threads that are running something."""
         return len(self._threads) - self._idle
 
-    def submit(self, task: Callable[[], Any]) -> None:
-        """Run ``task`` on some thread, soon. Past 512 threads it waits for one."""
+    def submit(self, task: Callable[[], Any], *, urgent: bool = False) -> None:
+        """Run ``task`` on some thread, soon. Past 512 threads it waits for one, unless it is ``urgent``."""
         with self._lock:
-            if self._idle > self._queue.qsize() or len(self._threads) >= MOST:
-                self._queue.put(task)
+            if not self._closed and (self._idle > 0 or (len(self._threads) >= MOST and not urgent)):
+                self._enqueue(task)
                 return
             thread = threading.Thread(target=self._work, args=(task,), name=self._name, daemon=True)
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as exc:  # no further threads for this user, or in this container
+            logger.error("%s; calls wait for the %d that there are", exc, len(self._threads) - 1)
+            self._threads.discard(thread)
+            with self._lock:
+                self._enqueue(task)
+
+    def _enqueue(self, task: Callable[[], Any]) -> None:
+        # The thread that it is meant for is spoken for from here on, not from when it wakes up.
+        self._idle -= 1
+        self._queue.put(task)
 
     def close(self, timeout: float) -> bool:
         """Let the threads end; whether they all did in time. Idempotent."""
         self._closed = True
         threads = list(self._threads)
         self._queue.put(None)
+        end = time.monotonic() + timeout
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout)
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in threads)
 
     def _work(self, task: Callable[[], Any] | None) -> None:
@@ -68,11 +81,11 @@ class Workers:
         with self._lock:
             self._idle += 1
         try:
-            task = self._queue.get(timeout=IDLE)
+            return self._queue.get(timeout=IDLE)
         except queue.Empty:
             with self._lock:  # submit() may have counted on this thread between the time-out and here
-                self._idle -= 1
-                return None if self._queue.empty() else self._queue.get_nowait()
-        with self._lock:
-            self._idle -= 1
-        return task
+                try:
+                    return self._queue.get_nowait()
+                except queue.Empty:
+                    self._idle -= 1
+                    return None
