@@ -241,13 +241,18 @@ class ModelManager:
         if self._finalizer is not None:
             self._finalizer()
             self._state = SHUTDOWN
+            self._let_process_go()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended (if it is ours)."""
         if self._process is not None:
             self._process.join(timeout)
-            if not self._process.is_alive():
-                self._process = None
+            self._let_process_go()
+
+    def _let_process_go(self) -> None:
+        if self._process is not None and not self._process.is_alive():
+            self._process.close()  # its descriptors go now, and not when the manager object does
+            self._process = None
 
     def __enter__(self) -> ModelManager:
         if self._state == INITIAL:
