@@ -50,8 +50,10 @@ class Call:
     def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
         """Raises ValueError or TypeError for a malformed CALL frame."""
         _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _ = message
-        if type(self.rid) is not int or type(self.method) is not str:
+        if type(self.rid) is not int or self.rid >> 63 or type(self.method) is not str:
             raise TypeError("request number and method")
+        if type(self.ident) is not str and type(self.ident) is not int:
+            raise TypeError("object")  # an array here could not even be compared
         if type(self.args) is not list or type(self.kwargs) is not dict:
             raise TypeError("arguments")
         self.peer = peer

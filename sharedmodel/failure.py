@@ -10,24 +10,30 @@ import sys
 import traceback
 from typing import Any, Final
 
-from .errors import ProtocolError, RemoteError, RemoteTraceback, SharedModelError, by_code
+from .errors import Overloaded, ProtocolError, RemoteError, RemoteTraceback, SharedModelError, by_code
 
 _PLAIN: Final = (str, int, float, bool, bytes, type(None))
 _TEXT_MAX: Final = 64 << 10
+_ARG_MAX: Final = 8 << 10  # longer ones cross in the message only
 
 
 def to_wire(exc: BaseException) -> list[Any]:
     """An exception as six plain values, its traceback as text."""
     kind = type(exc)
     code = exc.code if isinstance(exc, SharedModelError) else RemoteError.code
+    message = _message(exc)
     plain = len(exc.args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in exc.args)
-    args: list[Any] = list(exc.args) if plain else [_message(exc)]
-    if "retry_after" in vars(exc):
-        args = [_message(exc), vars(exc)["retry_after"]]
-    text = "".join(traceback.format_exception(exc))[-_TEXT_MAX:]
-    # Lone surrogates in a message must not keep the error from crossing.
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return [code, kind.__module__, kind.__qualname__, _message(exc), args, safe]
+    args: list[Any] = list(exc.args) if plain else [message]
+    if isinstance(exc, Overloaded):
+        args = [message, float(exc.retry_after)]
+    return [code, _safe(kind.__module__), _safe(kind.__qualname__), message, args, _traceback(exc)]
+
+
+def _traceback(exc: BaseException) -> str:
+    try:
+        return _safe("".join(traceback.format_exception(exc))[-_TEXT_MAX:])
+    except Exception:  # it is printed by code of the model's
+        return "<a traceback that can't be printed>"
 
 
 def from_wire(parts: list[Any]) -> Exception:
@@ -70,13 +76,19 @@ def _message(exc: BaseException) -> str:
         text = str(exc)
     except Exception:
         text = f"<{type(exc).__name__} that can't be printed>"
-    return text.encode("utf-8", "backslashreplace").decode()
+    more = len(text) - _TEXT_MAX  # a frame has its bounds
+    return _safe(text if more <= 0 else f"{text[:_TEXT_MAX]}… and {more} characters more")
+
+
+def _safe(text: object) -> str:
+    # Lone surrogates must not keep the error from crossing.
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _fits(arg: Any) -> bool:
     if type(arg) is str:
-        return len(arg) <= _TEXT_MAX and _encodes(arg)
-    return not (type(arg) is bytes and len(arg) > _TEXT_MAX) and not (type(arg) is int and abs(arg) >> 63)
+        return len(arg) <= _ARG_MAX and _encodes(arg)
+    return not (type(arg) is bytes and len(arg) > _ARG_MAX) and not (type(arg) is int and abs(arg) >> 63)
 
 
 def _encodes(text: str) -> bool:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sharedmodel import link
+from sharedmodel.channel import Pending
+from sharedmodel.errors import HostLost
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.proxy import load_in_client, proxy_bytes
 from sharedmodel.service import Service
@@ -110,3 +113,50 @@ def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Se
     go_on.set()
     tidier.join()
     assert result() == 1
+
+
+# -- the host --------------------------------------------------------------------------------------------
+
+
+class Raises:
+    """Exceptions that are hard to send."""
+
+    def long(self) -> None:
+        raise ValueError("x" * 3_000_000)
+
+    def many(self) -> None:
+        raise ValueError(*["\N{SNOWMAN}" * 60_000] * 8)
+
+    def annotated(self) -> None:
+        exc = ValueError("later")
+        exc.retry_after = threading.Lock()  # type: ignore[attr-defined]
+        raise exc
+
+    def nameless(self) -> None:
+        raise type("E", (Exception,), {"__module__": None})("as asked")
+
+
+@pytest.mark.parametrize("method", ["long", "many", "annotated", "nameless"])
+def test_an_exception_that_is_hard_to_send_ends_its_call_and_nothing_else(runtime: str, method: str) -> None:
+    with serving(runtime, raises=Raises()) as service, session_with(service) as session:
+        for _ in range(2):
+            with pytest.raises(Exception, match=r"xxx|☃|later|as asked"):
+                call(session, method, on="raises")
+        assert call(session, "echo", 1) == 1
+
+
+@pytest.mark.parametrize("ident", [np.zeros(3), memoryview(b"12345678").cast("i"), 1.5, None])
+def test_an_object_number_that_is_none_ends_that_session_alone(service: Service, session: Session, ident: Any) -> None:
+    with session_with(service) as hostile:
+        hostile._send(hostile.channel.begin(Pending("echo"), ident, (), {}, None))
+        with pytest.raises(HostLost):
+            call(hostile, "echo")
+        assert call(session, "echo", 1) == 1
+
+
+def test_a_request_number_beyond_64_bits_ends_that_session_alone(service: Service, session: Session) -> None:
+    with session_with(service) as hostile:
+        hostile.channel._numbers = iter([1 << 70])  # type: ignore[assignment]
+        with pytest.raises(HostLost):
+            hostile.call("nobody", "echo", (), {}, PATIENCE)
+        assert call(session, "echo", 1) == 1
