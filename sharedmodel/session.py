@@ -12,6 +12,7 @@ Before it blocks, a reader looks a few times whether the reply is there already 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -33,6 +34,8 @@ from .tidy import ROOM, Tidier
 READ_SIZE: Final = 64 << 10
 CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
 CONTROL: Final = 0  # the object that stands for the host itself
+_NOW: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_LOOK_AROUND: Final = 20  # milliseconds
 
 
 class _Waiter(Pending):
@@ -80,6 +83,7 @@ class Session:
         self._poller = select.poll()
         self._poller.register(self._socket, select.POLLIN)
         self._send_lock = threading.Lock()
+        self._unsent = b""  # what a finalizer had to say and could not; with the lock for sending
         self._read_lock = threading.Lock()
         self._followers: deque[_Waiter] = deque()
         self._tidier: Tidier | None = None
@@ -106,7 +110,7 @@ class Session:
             exc.begun = False
             raise
         if not self._send(data):
-            raise self._unsent()
+            raise self._lost()
         end = None if timeout is None else time.monotonic() + timeout
         self._wait(waiter, end)
         if waiter.error is not None:
@@ -135,10 +139,11 @@ class Session:
         """Tell the host what it need not keep, if that can be done without waiting."""
         if self.alive and self.pid == os.getpid() and self._send_lock.acquire(blocking=False):
             try:
-                if data := self.channel.chores():
-                    self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                if data := self._unsent + self.channel.chores():
+                    self._unsent = data
+                    self._unsent = data[self._socket.send(data, _NOW) :]
             except OSError:
-                pass  # a full or dead socket: the host learns it from the socket's end
+                pass  # a full socket: it goes with the next call. A dead one: the host learns it from its end
             finally:
                 self._send_lock.release()
 
@@ -159,13 +164,46 @@ class Session:
         """Whether the host may have got it; if not, the session is over."""
         try:
             with self._send_lock:
-                self._socket.sendall(data)
+                if self._unsent:
+                    data, self._unsent = self._unsent + data, b""
+                try:
+                    sent = self._socket.send(data, _NOW)
+                except BlockingIOError:
+                    sent = 0
+                if sent < len(data):
+                    self._push(memoryview(data)[sent:])
         except OSError as exc:
             self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
             return False
         return True
 
-    def _unsent(self) -> HostLost:
+    def _push(self, rest: memoryview) -> None:
+        """Send the rest of a frame as the host takes it, and read meanwhile: it may be waiting for just that."""
+        poller = select.poll()
+        try:
+            while rest:
+                leads = self._read_lock.acquire(blocking=False)
+                try:
+                    poller.register(self._socket, select.POLLOUT | (select.POLLIN if leads else 0))
+                    # Who reads now may leave without a successor.
+                    events = poller.poll(None if leads else _LOOK_AROUND)
+                    if leads and events and events[0][1] & ~select.POLLOUT:
+                        self._read(None)
+                finally:
+                    if leads:
+                        self._read_lock.release()
+                        self._pass_on()
+                if not self.alive:
+                    raise BrokenPipeError(errno.EPIPE, "the session is over")
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[self._socket.send(rest, _NOW) :]
+        except OSError:
+            raise
+        except BaseException:
+            self._lose(HostLost("interrupted in the middle of a message"))  # which can't be taken up again
+            raise
+
+    def _lost(self) -> HostLost:
         error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
         error.begun = False
         return error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel import link
+from sharedmodel import link, wire
 from sharedmodel.channel import Pending
 from sharedmodel.errors import HostLost
 from sharedmodel.objects import Objects, Registration
@@ -20,6 +22,7 @@ from sharedmodel.service import Service
 from sharedmodel.session import Session
 
 from .crowd import until
+from .fake_host import fake_host
 from .probe import Item, Probe
 
 PATIENCE = 10.0
@@ -81,6 +84,12 @@ def in_thread(task: Callable[[], Any]) -> Callable[[], Any]:
     return result
 
 
+def error_of(task: Callable[[], Any]) -> Exception:
+    with pytest.raises(Exception) as caught:
+        task()
+    return caught.value
+
+
 # -- the client ------------------------------------------------------------------------------------------
 
 
@@ -113,6 +122,44 @@ def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Se
     go_on.set()
     tidier.join()
     assert result() == 1
+
+
+def test_what_is_dropped_while_the_socket_is_full_is_told_later(runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address)
+        filler = wire.frame([wire.PING, b"x" * 1000])
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                session._unsent = filler[session._socket.send(filler, socket.MSG_DONTWAIT) :]
+        session.drop("a")
+        session.drop("b")
+        while (frame := host.receive())[0] == wire.PING:
+            session.nudge()
+        told = frame[1] + (host.receive()[1] if len(frame[1]) < 2 else [])
+        session.close()
+        assert told == ["a", "b"]
+
+
+def test_a_call_that_the_host_can_take_only_once_its_items_are_read_is_no_deadlock(service: Service) -> None:
+    with session_with(service, shared_memory=False) as session:
+        stream = call(session, "stream", 40, 400_000)
+        next(stream)
+        until(lambda: all(peer.unsent > 4_000_000 for peer in service.peers.values()))
+        big = np.ones(8_000_000, "u1")
+        assert in_thread(lambda: call(session, "total", big))() == big.size
+        assert sum(1 for _ in stream) == 39
+
+
+def test_a_host_that_dies_before_a_long_frame_is_out_ends_the_call(runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address, shared_memory=False)
+        sending = in_thread(lambda: error_of(lambda: call(session, "total", np.ones(8_000_000, "u1"))))
+        host.receive()
+        host.close()
+        error = sending()
+        session.close()
+        assert isinstance(error, HostLost)
+        assert not error.begun
 
 
 # -- the host --------------------------------------------------------------------------------------------
