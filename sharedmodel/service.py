@@ -280,8 +280,10 @@ class Service:
         pace = served.pace.get(call.method, 1.0)
         if pace > QUICK or call.problem is not None:
             self._lap += 1
-            self.workers.submit(lambda: self._timed(call, served, pace))
-            return True
+            # Another thread gets the loop, and this one the call: so no hop lies in the call's own way.
+            self.workers.submit(self._lead)
+            self._timed(call, served, pace)
+            return False
         return self._inline(call, served, pace)
 
     def _timed(self, call: Call, served: Served, pace: float) -> None:
