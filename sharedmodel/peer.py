@@ -176,7 +176,9 @@ class Peer:
         return self.replies.place(nbytes) if self.shared_memory else None
 
     def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
-        return self.replies.empty(shape, dtype, order) if self.shared_memory else None
+        if not self.shared_memory or self.replies.live_bytes > self.replies.quota:
+            return None  # past the quota it is made and copied out as any other
+        return self.replies.empty(shape, dtype, order)
 
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
         return self.view_into(ref, layout, self._inputs)
