@@ -113,7 +113,7 @@ class Session:
             raise self._lost()
         end = None if timeout is None else time.monotonic() + timeout
         self._wait(waiter, end)
-        if waiter.error is not None:
+        if waiter.error is not None and waiter.stream is None:  # a stream's comes after its items
             try:
                 raise waiter.error
             finally:

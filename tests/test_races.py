@@ -162,6 +162,20 @@ def test_a_host_that_dies_before_a_long_frame_is_out_ends_the_call(runtime: str)
         assert not error.begun
 
 
+def test_a_stream_that_failed_before_anybody_looked_gives_its_items_first(runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address)
+        stream = in_thread(lambda: call(session, "stream"))
+        rid = host.receive()[1]
+        failure = [wire.FAILURE, rid, "model", "builtins", "ValueError", "item 1", ["item 1"], ""]
+        host.send([wire.STREAM, rid], [wire.ITEM, rid, 0], failure)
+        items = stream()
+        assert next(items) == 0
+        with pytest.raises(ValueError, match="item 1"):
+            next(items)
+        session.close()
+
+
 # -- the host --------------------------------------------------------------------------------------------
 
 
