@@ -53,7 +53,7 @@ class AsyncSession:
         proxy: ProxyBytes = options.get("proxy", lambda value: None)
         load: Loader = options.get("load", lambda fields: None)
         self.channel = Channel(self._grow, proxy, load, self._tidy_later)
-        self._growing = asyncio.Lock()
+        self._growing: asyncio.Task[None] | None = None
         self._tidier: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._readable)
 
@@ -91,15 +91,16 @@ class AsyncSession:
         Raises as `Session.call` does; a cancelled task raises CancelledError, and the host is told.
         """
         pending = _Awaited(method, self._loop)
-        await self._begin(pending, ident, args, kwargs, timeout)
-        await self._wait(pending, timeout)
+        end = None if timeout is None else self._loop.time() + timeout
+        await self._begin(pending, ident, args, kwargs, end)
+        await self._wait(pending, end)
         if pending.error is not None:
             try:
                 raise pending.error
             finally:
                 del pending  # or the error, its traceback and this frame keep one another alive
         if pending.stream is not None:
-            return AsyncStream(self, pending, timeout)
+            return AsyncStream(self, pending, end)
         return pending.value
 
     async def control(self, method: str, *args: Any) -> Any:
@@ -119,33 +120,47 @@ class AsyncSession:
         self._lose(HostLost(f"the session with {self.address} was closed"))
 
     async def _begin(
-        self, pending: _Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+        self, pending: _Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], end: float | None
     ) -> None:
         while True:
             if self.channel.lost is not None:
-                error = HostLost(*self.channel.lost.args)
-                error.begun = False
-                raise error
+                raise self._unsent()
+            left = None if end is None else end - self._loop.time()
             try:
-                self._send(self.channel.begin(pending, ident, args, kwargs, timeout))
+                self._send(self.channel.begin(pending, ident, args, kwargs, left))
                 return
             except NeedRoom as need:
-                await self._room_for_call(need.nbytes)
+                nbytes = need.nbytes
+            try:
+                async with asyncio.timeout_at(end):
+                    await self._add_room(nbytes)
+            except TimeoutError:
+                raise _too_late() from None
 
-    async def _room_for_call(self, nbytes: int) -> None:
-        try:
-            await self._add_room(nbytes)
-        except HostLost as exc:
-            exc.begun = False
-            raise
+    def _unsent(self) -> HostLost:
+        error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
+        error.begun = False
+        return error
 
     async def _add_room(self, nbytes: int) -> None:
-        async with self._growing:
+        """Wait until there is more room, which may be what another task has asked for."""
+        if self._growing is None:
+            self._growing = self._loop.create_task(self._more_room(nbytes))
+        try:
+            # A task that no longer waits does not end it: the room that comes would be nobody's.
+            await asyncio.shield(self._growing)
+        except HostLost:
+            raise self._unsent() from None
+
+    async def _more_room(self, nbytes: int) -> None:
+        try:
             number = await self.control("grow", nbytes)
             if number is None:
                 self._refused = True  # from now on larger arrays go in frames
             else:
                 self.channel.requests.add(number, self.channel.arrived(number))
+        finally:
+            self._growing = None
 
     def _tidy_later(self) -> None:
         if self.alive and self._tidier is None and self.channel.room > ROOM:
@@ -164,13 +179,13 @@ class AsyncSession:
             return None
         raise NeedRoom(nbytes)
 
-    async def _wait(self, pending: _Awaited, timeout: float | None) -> None:
+    async def _wait(self, pending: _Awaited, end: float | None) -> None:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(end):
                 await pending.future
         except TimeoutError:
             self._cancel(pending)
-            raise DeadlineExceeded("the caller's deadline passed before the result came") from None
+            raise _too_late() from None
         except asyncio.CancelledError:
             self._cancel(pending)
             raise
@@ -182,6 +197,16 @@ class AsyncSession:
     def _credit(self, pending: Pending) -> None:
         if self.alive and not pending.done:
             self._send(wire.frame([wire.CREDIT, pending.rid, CREDIT]))
+
+    def _leave(self, pending: Pending) -> None:
+        """A stream was left by its reader; called by a finalizer, on any thread."""
+        self.channel.drops.append(("stream", pending.rid))
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._do_chores)
+
+    def _do_chores(self) -> None:
+        if self.alive and (data := self.channel.chores()):
+            self._send(data)
 
     # -- the socket ----------------------------------------------------------------------------------
 
@@ -246,30 +271,44 @@ class AsyncSession:
 class AsyncStream(AsyncIterator[Any]):
     """The items of a streamed result, as they are made."""
 
-    def __init__(self, session: AsyncSession, pending: _Awaited, timeout: float | None) -> None:
+    def __init__(self, session: AsyncSession, pending: _Awaited, end: float | None) -> None:
         self._session = session
         self._pending = pending
-        self._timeout = timeout
+        self._end = end
         self._taken = 0
+        self._closed = False
 
     async def __anext__(self) -> Any:
         pending = self._pending
         assert pending.stream is not None
+        if self._closed:
+            raise StopAsyncIteration
         while not pending.stream and not pending.done:
             pending.future = asyncio.get_running_loop().create_future()
-            await self._session._wait(pending, self._timeout)
+            await self._session._wait(pending, self._end)
         if pending.stream:
             self._taken += 1
             if self._taken % CREDIT == 0:
                 self._session._credit(pending)
             return pending.stream.popleft()
+        self._closed = True
         if pending.error is not None:
             raise pending.error
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """End the stream; the method in the host is told. Idempotent."""
-        self._session._cancel(self._pending)
+        if not self._closed:
+            self._closed = True
+            self._session._cancel(self._pending)
+
+    def __del__(self) -> None:
+        if not self._closed and not self._pending.done and self._session.alive:
+            self._session._leave(self._pending)
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the caller's deadline passed before the result came")
 
 
 async def _connect(address: str) -> socket.socket:
