@@ -81,6 +81,7 @@ class Channel:
         self._arrived: dict[int, Segment] = {}
         self._kept: dict[int, int] = {}
         self._held: dict[int, list[list[int]]] = {}
+        self._early: set[int] = set()
 
     # -- out ---------------------------------------------------------------------------------------
 
@@ -208,6 +209,9 @@ class Channel:
 
     def _settle(self, pending: Pending) -> None:
         for serial, ticket in self._held.pop(pending.rid, ()):
+            if ticket in self._early:
+                self._early.discard(ticket)
+                continue
             # One pin of the block stays until the host lets go.
             self._kept[ticket] = serial
             pending.refs = _without(pending.refs, serial)
@@ -256,6 +260,8 @@ class Channel:
         for ticket in message[1]:
             if (serial := self._kept.pop(ticket, None)) is not None:
                 self.requests.unpin(serial)
+            else:
+                self._early.add(ticket)  # let go while the reply that says it was kept is on its way
 
     def _part(self, message: list[Any]) -> None:
         if (payload := self._parts.add(message)) is not None:

@@ -198,9 +198,11 @@ class Owner:
         if ref is not None:
             with self.lock:
                 block = self._blocks[ref.block]
-                block.pins += 1
                 if self._lends:
-                    block.lent += 1
+                    if block.lent:  # the peer has it, and a second result is not the first
+                        return None
+                    block.lent = 1
+                block.pins += 1
         return ref
 
     def owns(self, segment: int) -> bool:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from sharedmodel import link, wire
+from sharedmodel.call import Call
 from sharedmodel.channel import Pending
 from sharedmodel.errors import HostLost
 from sharedmodel.objects import Objects, Registration
+from sharedmodel.peer import Peer
 from sharedmodel.proxy import load_in_client, proxy_bytes
 from sharedmodel.service import Service
 from sharedmodel.session import Session
@@ -174,6 +176,49 @@ def test_a_stream_that_failed_before_anybody_looked_gives_its_items_first(runtim
         with pytest.raises(ValueError, match="item 1"):
             next(items)
         session.close()
+
+
+# -- blocks ----------------------------------------------------------------------------------------------
+
+
+class Keeper:
+    """Keeps an argument just until its call is being answered."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def keep(self, value: Any) -> None:
+        self.kept.append(value)
+
+
+def test_an_argument_let_go_in_the_moment_of_the_reply_is_not_kept_for_ever(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, finish = Keeper(), Peer._finish
+
+    def late(peer: Peer, call: Call, data: bytes) -> None:
+        keeper.kept.clear()
+        finish(peer, call, data)
+
+    monkeypatch.setattr(Peer, "_finish", late)
+    with serving(runtime, keeper=keeper) as service, session_with(service) as session:
+        array = session.empty(1 << 20, "u1")
+        call(session, "keep", array, on="keeper")
+        del array
+        call(session, "echo")
+        assert session.channel.requests.live_bytes == 0
+        assert not session.channel._early
+
+
+def test_two_results_are_never_one_array(service: Service) -> None:
+    with session_with(service) as session:
+        first = call(session, "filled", 1 << 20, 7)
+        second = call(session, "echo", first)
+        both = call(session, "echo", [first, first])
+        second[:] = 9
+        both[0][:] = 8
+        assert (first == 7).all()
+        assert (both[1] == 7).all()
 
 
 # -- the host --------------------------------------------------------------------------------------------
