@@ -434,17 +434,22 @@ class Service:
 
     def watch(self, peer: Peer) -> None:
         """Ask for the events that a session needs now."""
-        mask = select.EPOLLOUT if peer.unsent else 0
-        if peer.unsent < BACKLOG_MOST:
-            mask |= _IN
-        try:
-            self._epoll.modify(peer.fd, mask)
-        except (OSError, ValueError):
-            pass  # closed meanwhile
+        with peer.lock:  # or a mask that is out of date might come last
+            if peer.closed:
+                return
+            mask = select.EPOLLOUT if peer.unsent else 0
+            if peer.unsent < BACKLOG_MOST:
+                mask |= _IN
+            try:
+                self._epoll.modify(peer.fd, mask)
+            except (OSError, ValueError):
+                pass  # it is being ended
 
     def _end(self, peer: Peer, reason: str) -> None:
-        if self.peers.pop(peer.fd, None) is None:
-            return
+        with self._lead_lock:
+            if self.peers.get(peer.fd) is not peer:  # ended already, and its number may be another's by now
+                return
+            del self.peers[peer.fd]
         if reason:
             logger.warning("%r is ended: %s", peer, reason)
         self._since.pop(peer.fd, None)

@@ -16,7 +16,7 @@ import pytest
 from sharedmodel import link, wire
 from sharedmodel.call import Call
 from sharedmodel.channel import Pending
-from sharedmodel.errors import HostLost
+from sharedmodel.errors import HostLost, ProtocolError
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.peer import Peer
 from sharedmodel.proxy import load_in_client, proxy_bytes
@@ -266,3 +266,49 @@ def test_a_request_number_beyond_64_bits_ends_that_session_alone(service: Servic
         with pytest.raises(HostLost):
             hostile.call("nobody", "echo", (), {}, PATIENCE)
         assert call(session, "echo", 1) == 1
+
+
+def test_a_session_that_ends_twice_does_not_end_the_one_that_has_its_number_now(service: Service) -> None:
+    with session_with(service) as first:
+        call(first, "echo")
+        (old,) = service.peers.values()
+    until(lambda: old.sock.fileno() < 0)
+    with session_with(service) as second:
+        call(second, "echo")
+        (new,) = service.peers.values()
+        assert new.fd == old.fd
+        service.fault(old, ProtocolError("its long frame was being read when it ended"))
+        assert call(second, "echo", 1) == 1
+
+
+def test_an_answer_queued_while_the_loop_looks_away_is_sent(service: Service, session: Session) -> None:
+    """The loop has seen that nothing is left to send, and is about to say so, when a worker leaves it something."""
+    call(session, "echo")
+    (peer,) = service.peers.values()
+    modify, between = service._epoll.modify, threading.Event()
+
+    class Epoll:
+        def modify(self, fd: int, mask: int) -> None:
+            if threading.current_thread() is loop:
+                between.set()
+                other.join(0.2)  # it can't come in between any more
+            modify(fd, mask)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(epoll, name)
+
+    def leave() -> None:
+        between.wait(PATIENCE)
+        with peer.lock:
+            peer._outbox.append((memoryview(wire.frame([wire.PONG, 1])), ()))
+            peer.unsent += 1
+        service.watch(peer)
+
+    epoll, service._epoll = service._epoll, Epoll()  # type: ignore[assignment]
+    loop, other = threading.Thread(target=service.watch, args=[peer]), threading.Thread(target=leave)
+    other.start()
+    loop.start()
+    loop.join()
+    other.join()
+    service._epoll = epoll
+    until(lambda: not peer._outbox)
