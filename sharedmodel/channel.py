@@ -18,9 +18,11 @@ from typing import Any, Final
 import numpy as np
 
 from . import failure, wire
-from .codec import Decoder, Encoder, ProxyBytes, explain, outermost
+from .codec import Decoder, Encoder, ProxyBytes
+from .culprit import explain
 from .errors import CannotCross, HostLost, ProtocolError
 from .link import close_all
+from .marks import outermost
 from .memory import VIEW_FROM, Mapped, Owner, Roots, drain, make_private
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef

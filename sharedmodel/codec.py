@@ -1,6 +1,6 @@
-"""Values to msgpack and back, arrays and proxies included. What can't cross is named by its path.
+"""Values to msgpack and back, arrays and proxies included.
 
-Owns the extension types; knows no sockets, and shared memory only through two small seams: where an
+Owns what each extension type holds; knows no sockets, and shared memory only through two small seams: where an
 array may be put (`Placer`) and where one is found (`Finder`).
 
     msgpack itself: None bool int(64 bit) float str bytes list dict
@@ -15,8 +15,7 @@ array may be put (`Placer`) and where one is found (`Finder`).
 from __future__ import annotations
 
 import datetime as dt
-import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -24,32 +23,33 @@ import numpy as np
 
 from . import wire
 from .errors import CannotCross, ProtocolError, SharedModelError
+from .extensions import (
+    ARRAY,
+    BIGINT,
+    BYTEARRAY,
+    BYTES,
+    COMPLEX,
+    FROZENSET,
+    MEMORYVIEW,
+    MOMENT,
+    PROXY,
+    SCALAR,
+    SET,
+    SLICE,
+    TENSOR,
+    TENSOR_COPY,
+    TUPLE,
+    extension,
+    type_name,
+)  # fmt: skip
+from .marks import LARGE_BYTES, Marked, with_marks
 from .tensor import Array, Layout, Order, TensorRef, Unsupported, header_of, read_header
+from .values import read_memoryview, read_moment, write_complex, write_int, write_memoryview, write_moment
 
 INLINE_MAX: Final = 2048
-LARGE_BYTES: Final = 64 << 10
-
-BIGINT, COMPLEX, TUPLE, SET, FROZENSET, BYTEARRAY, MEMORYVIEW, MOMENT, SCALAR = range(1, 10)
-ARRAY, TENSOR, TENSOR_COPY, BYTES, PROXY, SLICE = range(10, 16)
-
-MAY_CROSS: Final = (
-    "None, bool, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, "
-    "slice, datetime, date, time, timedelta, numpy scalars and arrays of fixed-size dtypes, and proxies, "
-    f"nested at most {wire.MAX_DEPTH} deep"
-)
-
-
-_new = tuple.__new__
-
-
-def extension(code: int, data: bytes) -> msgpack.ExtType:
-    """An ExtType without the checks of its constructor, which take longer than packing it."""
-    return _new(msgpack.ExtType, (code, data))
 
 
 ProxyBytes = Callable[[Any], "bytes | None"]
-_CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
-_NESTED_MOST: Final = 520  # msgpack itself stops at 511
 
 
 class Placer(Protocol):
@@ -73,15 +73,6 @@ class Finder(Protocol):
 
     def take(self, ref: TensorRef) -> bytes:
         """A private copy of the bytes."""
-
-
-class _Marked:
-    """Marks what msgpack would take its own way: long bytes, bytearrays and memoryviews."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self.data = data
 
 
 class Encoder:
@@ -128,7 +119,7 @@ class Encoder:
             return extension(SCALAR, header_of(value.dtype, (), "C") + raw)
         packed = self._proxy(value) if self._proxy is not None else None
         if packed is None:
-            raise CannotCross(f"{_name(value)} does not cross")
+            raise CannotCross(f"{type_name(value)} does not cross")
         return extension(PROXY, packed)
 
     def nested(self, items: Any) -> bytes:
@@ -158,10 +149,10 @@ class Encoder:
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
         return extension(ARRAY, header + value.tobytes(order))
 
-    def marked(self, value: _Marked) -> msgpack.ExtType | bytes | bytearray:
+    def marked(self, value: Marked) -> msgpack.ExtType | bytes | bytearray:
         data = value.data
         if type(data) is memoryview:
-            return _memoryview(self, data)
+            return write_memoryview(self, data)
         kind = b"a" if type(data) is bytearray else b"b"
         placed = self.placer.place(len(data)) if self.placer is not None and len(data) > LARGE_BYTES else None
         if placed is None:
@@ -173,43 +164,6 @@ class Encoder:
     def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
         self.refs.append(ref)
         return extension(code, head + ref.pack())
-
-
-def outermost(value: Any) -> Any:
-    """Mark long bytes, so that they go through shared memory as arrays do, and what msgpack would make bytes of."""
-    kind = type(value)
-    if kind in _CONTAINERS:
-        return _with_marks(value, 0) if _has_buffers(value) else value
-    if kind is bytearray or kind is memoryview or (kind is bytes and len(value) > LARGE_BYTES):
-        return _Marked(value)
-    return value
-
-
-def _has_buffers(value: Any) -> bool:
-    """Whether a bytearray or a memoryview lies anywhere inside, found level by level without a Python loop."""
-    level = [value]
-    for _ in range(_NESTED_MOST):
-        level = gc.get_referents(*level)
-        kinds = set(map(type, level))
-        if bytearray in kinds or memoryview in kinds:
-            return True
-        if kinds.isdisjoint(_CONTAINERS):
-            return False
-        level = list({id(item): item for item in level if type(item) in _CONTAINERS}.values())
-    return False
-
-
-def _with_marks(value: Any, depth: int) -> Any:
-    kind = type(value)
-    if kind is bytearray or kind is memoryview:
-        return _Marked(value)
-    if kind not in _CONTAINERS:
-        return value
-    if depth > wire.MAX_DEPTH:
-        raise CannotCross(f"nested deeper than {wire.MAX_DEPTH}")
-    if kind is dict:
-        return {_with_marks(key, depth + 1): _with_marks(item, depth + 1) for key, item in value.items()}
-    return kind(_with_marks(item, depth + 1) for item in value)
 
 
 class Decoder:
@@ -304,81 +258,6 @@ def _packer(default: Callable[[Any], Any], size: int, errors: str | None = None)
     return msgpack.Packer(default=default, strict_types=True, autoreset=True, buf_size=size, unicode_errors=errors)
 
 
-def _name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _bigint(_: Encoder, value: int) -> msgpack.ExtType:
-    return extension(BIGINT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
-
-
-def _complex(_: Encoder, value: complex) -> msgpack.ExtType:
-    return extension(COMPLEX, np.complex128(value).tobytes())
-
-
-def _memoryview(encoder: Encoder, value: memoryview) -> msgpack.ExtType:
-    form, shape = value.format, list(value.shape or ())
-    try:
-        _cast(b"", form, [0])
-    except ValueError:
-        raise CannotCross(f"a memoryview of format {form!r}: only single native types cross") from None
-    if 0 in shape and len(shape) > 1:
-        raise CannotCross(f"a memoryview of shape {value.shape}: empty ones cross with one dimension only")
-    return extension(MEMORYVIEW, encoder.nested([form, shape, value.tobytes()]))
-
-
-def _cast(raw: bytes, form: Any, shape: Any) -> memoryview:
-    return memoryview(raw).cast(form) if shape == [0] else memoryview(raw).cast(form, shape)
-
-
-def _read_memoryview(decoder: Decoder, data: bytes) -> memoryview:
-    form, shape, raw = decoder.sequence(data)
-    if type(raw) is not bytes:
-        raise ProtocolError("a malformed memoryview")
-    return _cast(raw, form, shape)
-
-
-def _moment(encoder: Encoder, value: Any) -> msgpack.ExtType:
-    if isinstance(value, dt.timedelta):
-        return extension(MOMENT, encoder.nested(["d", value.days, value.seconds, value.microseconds]))
-    zone = getattr(value, "tzinfo", None)
-    key = None
-    if type(zone) is dt.timezone:
-        key = [zone.utcoffset(None), zone.tzname(None)] if zone != dt.UTC else None  # the ISO text has no names
-    elif zone is not None:
-        key = getattr(zone, "key", None)
-        if key is None or type(zone).__module__ != "zoneinfo":
-            raise CannotCross(f"{_name(value)} with a tzinfo of type {_name(zone)}: only timezone and ZoneInfo cross")
-    kind = {dt.datetime: "m", dt.date: "y", dt.time: "t"}[type(value)]
-    text = value.replace(tzinfo=None).isoformat() if key else value.isoformat()
-    return extension(MOMENT, encoder.nested([kind, text, getattr(value, "fold", 0), key]))
-
-
-def _read_moment(decoder: Decoder, data: bytes) -> Any:
-    kind, *rest = decoder.sequence(data)
-    if kind == "d":
-        return dt.timedelta(*rest)
-    text, fold, key = rest
-    if kind == "y":
-        return dt.date.fromisoformat(text)
-    value: Any = (dt.datetime if kind == "m" else dt.time).fromisoformat(text)
-    if key is not None:
-        value = value.replace(tzinfo=_zone(key))
-    return value.replace(fold=fold)
-
-
-def _zone(key: Any) -> dt.tzinfo:
-    if type(key) is list:
-        return dt.timezone(*key)
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        return ZoneInfo(key)
-    except ZoneInfoNotFoundError as exc:
-        raise Unsupported(f"the time zone {key} is not known here (install tzdata)") from exc
-
-
 def _contained(code: int) -> Callable[[Encoder, Any], msgpack.ExtType]:
     return lambda encoder, value: extension(code, encoder.nested(list(value)))
 
@@ -389,17 +268,17 @@ _ENCODERS: Final[dict[type, Callable[[Encoder, Any], Any]]] = {
     tuple: _contained(TUPLE),
     set: _contained(SET),
     frozenset: _contained(FROZENSET),
-    int: _bigint,
-    complex: _complex,
+    int: write_int,
+    complex: write_complex,
     slice: lambda encoder, value: extension(SLICE, encoder.nested([value.start, value.stop, value.step])),
-    dt.datetime: _moment,
-    dt.date: _moment,
-    dt.time: _moment,
-    dt.timedelta: _moment,
-    _Marked: Encoder.marked,
+    dt.datetime: write_moment,
+    dt.date: write_moment,
+    dt.time: write_moment,
+    dt.timedelta: write_moment,
+    Marked: Encoder.marked,
     # As with the standard library's managers: what a dict says of itself comes back as a list.
     **dict.fromkeys(
-        (type({}.keys()), type({}.values()), type({}.items())), lambda _, value: _with_marks(list(value), 0)
+        (type({}.keys()), type({}.values()), type({}.items())), lambda _, value: with_marks(list(value), 0)
     ),
 }
 
@@ -410,8 +289,8 @@ _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     SET: lambda decoder, data: set(decoder.sequence(data)),
     FROZENSET: lambda decoder, data: frozenset(decoder.sequence(data)),
     BYTEARRAY: lambda _, data: bytearray(data),
-    MEMORYVIEW: _read_memoryview,
-    MOMENT: _read_moment,
+    MEMORYVIEW: read_memoryview,
+    MOMENT: read_moment,
     SCALAR: Decoder.scalar,
     ARRAY: Decoder.array,
     TENSOR: lambda decoder, data: decoder.tensor(data, False),
@@ -420,57 +299,3 @@ _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     PROXY: Decoder.proxy,
     SLICE: lambda decoder, data: slice(*decoder.sequence(data)),
 }
-
-
-def explain(args: Iterable[tuple[str, Any]], proxy: ProxyBytes | None = None) -> CannotCross:
-    """The error for values that did not cross: the path to the first culprit, and what may cross.
-
-    ``args`` are pairs of a place ("argument 'x'") and the value there.
-    """
-    for place, value in args:
-        if (found := _culprit(value, place, 0, proxy)) is not None:
-            return CannotCross(f"{found}. What may cross: {MAY_CROSS}")
-    return CannotCross(f"the values do not cross together. What may cross: {MAY_CROSS}")
-
-
-def _culprit(value: Any, path: str, depth: int, proxy: ProxyBytes | None) -> str | None:
-    if depth > wire.MAX_DEPTH:
-        return f"{path:.200}…: nested deeper than {wire.MAX_DEPTH}"
-    for item, where in _inside(value, path):
-        if (found := _culprit(item, where, depth + 1, proxy)) is not None:
-            return found
-    return None if type(value) in _CONTAINERS else _alone(value, path, proxy)
-
-
-def _inside(value: Any, path: str) -> Iterator[tuple[Any, str]]:
-    kind = type(value)
-    if kind in (list, tuple):
-        yield from ((item, f"{path}[{index}]") for index, item in enumerate(value))
-    elif kind in (set, frozenset):
-        yield from ((item, f"{path}{{{_shown(item)}}}") for item in value)
-    elif kind is dict:
-        yield from ((key, f"{path}, key {_shown(key)}") for key in value)
-        yield from ((item, f"{path}[{_shown(key)}]") for key, item in value.items())
-
-
-def _alone(value: Any, path: str, proxy: ProxyBytes | None) -> str | None:
-    try:
-        Encoder(None, proxy).pack([outermost(value)])
-    except CannotCross as exc:
-        return f"{path}{_object_field(getattr(value, 'dtype', None))}: {exc}"
-    return None
-
-
-def _object_field(dtype: Any) -> str:
-    """The path to the first field that holds objects."""
-    for name, entry in (getattr(dtype, "fields", None) or {}).items():
-        if entry[0].hasobject:
-            return f".{name}{_object_field(entry[0].base)}"
-    return ""
-
-
-def _shown(value: Any) -> str:
-    try:
-        return f"{value!r:.40}"
-    except Exception:  # not all can be printed: an int of 5000 digits, an object with a mistake of its own
-        return f"<{_name(value)}>"

@@ -39,7 +39,7 @@ from typing import Any, ClassVar, Final
 
 from . import link, runtime
 from .channel import places
-from .codec import explain
+from .culprit import explain
 from .errors import BadArgument, CannotCross, HostLost, HostUnavailable, RemoteError
 from .objects import Objects, Registration
 from .proxy import (

@@ -20,8 +20,10 @@ import numpy as np
 
 from . import failure, link, segment, wire
 from .call import Call, Input, InputRef, let_go
-from .codec import Decoder, Encoder, explain, outermost
+from .codec import Decoder, Encoder
+from .culprit import explain
 from .errors import CannotCross, ProtocolError
+from .marks import outermost
 from .memory import Mapped, Owner, drain
 from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
 from .tensor import Array, Layout, TensorRef

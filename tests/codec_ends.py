@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sharedmodel import segment
-from sharedmodel.codec import Decoder, Encoder, outermost
+from sharedmodel.codec import Decoder, Encoder
 from sharedmodel.errors import ProtocolError
+from sharedmodel.marks import outermost
 from sharedmodel.memory import Mapped, Owner
 
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedmodel import wire
-from sharedmodel.codec import INLINE_MAX, LARGE_BYTES, Decoder, Encoder, outermost
+from sharedmodel.codec import INLINE_MAX, Decoder, Encoder
 from sharedmodel.errors import CannotCross
+from sharedmodel.marks import LARGE_BYTES, outermost
 
 from .codec_ends import Nowhere, SharedMemory, crossed
 from .values import ALL_DTYPES, arrays, canon, describe, filled, moments, scalars, values

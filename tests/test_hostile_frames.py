@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from sharedmodel import handshake, link, process, wire
-from sharedmodel.codec import ARRAY, BYTES, MEMORYVIEW, MOMENT, PROXY, SCALAR, TENSOR, TUPLE
+from sharedmodel.extensions import ARRAY, BYTES, MEMORYVIEW, MOMENT, PROXY, SCALAR, TENSOR, TUPLE
 from sharedmodel.manager import ModelManager
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import TensorRef, header_of
@@ -43,7 +43,13 @@ Manager.register("Echo", Echo)
 
 @pytest.fixture
 def manager() -> Iterator[Any]:
-    # Spawned: a forked one would be weighed with the pages that it inherits, as it comes to touch them.
+    with Manager() as manager:
+        yield manager
+
+
+@pytest.fixture
+def spawned() -> Iterator[Any]:
+    """A host that can be weighed: a forked one takes over pages that it inherits as it comes to touch them."""
     with Manager(ctx=get_context("spawn")) as manager:
         yield manager
 
@@ -237,7 +243,8 @@ def test_nothing_is_unpickled(manager: Any, runtime: str) -> None:
     assert not os.path.exists(f"{runtime}/exploded")
 
 
-def test_a_hundred_thousand_generated_frames_disturb_nobody_and_leave_no_memory_behind(manager: Any) -> None:
+def test_a_hundred_thousand_generated_frames_disturb_nobody_and_leave_no_memory_behind(spawned: Any) -> None:
+    manager = spawned
     chance = random.Random(20240)
     pid = SESSIONS.current(str(manager.address)).control("status")["pid"]
     sent = 0

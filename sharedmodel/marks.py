@@ -1,0 +1,63 @@
+"""Marks on arguments that msgpack would take its own way, which is not ours.
+
+Long bytes go through shared memory as arrays do; a bytearray or a memoryview, which msgpack makes
+bytes of, stays what it is.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, Final
+
+from . import wire
+from .errors import CannotCross
+
+LARGE_BYTES: Final = 64 << 10
+CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+_NESTED_MOST: Final = 520  # msgpack itself stops at 511
+
+
+class Marked:
+    """Marks what msgpack would take its own way: long bytes, bytearrays and memoryviews."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self.data = data
+
+
+def outermost(value: Any) -> Any:
+    """Mark long bytes, so that they go through shared memory as arrays do, and what msgpack would make bytes of."""
+    kind = type(value)
+    if kind in CONTAINERS:
+        return with_marks(value, 0) if _has_buffers(value) else value
+    if kind is bytearray or kind is memoryview or (kind is bytes and len(value) > LARGE_BYTES):
+        return Marked(value)
+    return value
+
+
+def _has_buffers(value: Any) -> bool:
+    """Whether a bytearray or a memoryview lies anywhere inside, found level by level without a Python loop."""
+    level = [value]
+    for _ in range(_NESTED_MOST):
+        level = gc.get_referents(*level)
+        kinds = set(map(type, level))
+        if bytearray in kinds or memoryview in kinds:
+            return True
+        if kinds.isdisjoint(CONTAINERS):
+            return False
+        level = list({id(item): item for item in level if type(item) in CONTAINERS}.values())
+    return False
+
+
+def with_marks(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is bytearray or kind is memoryview:
+        return Marked(value)
+    if kind not in CONTAINERS:
+        return value
+    if depth > wire.MAX_DEPTH:
+        raise CannotCross(f"nested deeper than {wire.MAX_DEPTH}")
+    if kind is dict:
+        return {with_marks(key, depth + 1): with_marks(item, depth + 1) for key, item in value.items()}
+    return kind(with_marks(item, depth + 1) for item in value)
