@@ -157,8 +157,6 @@ class AsyncSession:
             number = await self.control("grow", nbytes)
             if number is None:
                 self._refused = True  # from now on larger arrays go in frames
-            else:
-                self.channel.requests.add(number, self.channel.arrived(number))
         finally:
             self._growing = None
 

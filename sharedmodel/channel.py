@@ -42,6 +42,8 @@ class Pending:
     done = False
     value: Any = None
     error: Exception | None = None
+    gave: Sequence[int] = ()
+    told = b""
     refs: Sequence[TensorRef] = ()
     stream: deque[Any] | None = None
 
@@ -80,7 +82,6 @@ class Channel:
         self._proxy = proxy
         self._encoders: list[Encoder] = []
         self._fds: deque[int] = deque()
-        self._arrived: dict[int, Segment] = {}
         self._kept: dict[int, int] = {}
         self._held: dict[int, list[list[int]]] = {}
         self._early: set[int] = set()
@@ -108,7 +109,19 @@ class Channel:
         pending.refs = encoder.refs
         self._encoders.append(encoder)
         self.pending[rid] = pending
-        return self._dropped() + data if self.drops else data
+        if released:
+            pending.gave = released
+        if self.drops:
+            pending.told = self._dropped()
+            return pending.told + data
+        return data
+
+    def withdraw(self, pending: Pending) -> bytes:
+        """A call of which nothing was sent is undone; what is to be sent all the same."""
+        self.pending.pop(pending.rid, None)
+        self.undo(pending.refs)
+        self._released.extend(pending.gave)
+        return pending.told
 
     def chores(self) -> bytes:
         """What is to be told to the host without a call: results given back, references dropped."""
@@ -119,8 +132,7 @@ class Channel:
     @property
     def room(self) -> int:
         """Bytes in the segments of both directions."""
-        mapped = [*self._arrived.values(), *self.replies.segments.values()]
-        return self.requests.capacity + sum(segment.size for segment in mapped)
+        return self.requests.capacity + sum(segment.size for segment in list(self.replies.segments.values()))
 
     def trim(self) -> bytes:
         """Give back room that nothing lies in; what is to be told to the host of it."""
@@ -242,7 +254,7 @@ class Channel:
             raise ProtocolError("a segment was announced without its descriptor")
         segment = Segment(self._fds.popleft(), size, kind)
         if of_requests:
-            self._arrived[number] = segment
+            self.requests.add(number, segment)
         else:
             self.replies.add(number, segment)
         self._grown()
@@ -250,10 +262,6 @@ class Channel:
     def _gone(self, message: list[Any]) -> None:
         for number in message[1]:
             self.replies.segments.pop(number, None)
-
-    def arrived(self, number: int) -> Segment:
-        """The segment of `requests` that the host has sent under this number."""
-        return self._arrived.pop(number)
 
     def _hold(self, message: list[Any]) -> None:
         self._held[message[1]] = message[2]

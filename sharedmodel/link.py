@@ -183,6 +183,56 @@ class Inbox:
         return len(self._read)
 
 
+class Outbox:
+    """What a socket has not taken yet, oldest first. A frame of which it took a part is always finished.
+
+    As in `Inbox`, that bytes are gone is noted within the instruction that sends them. One thread at a time
+    may `flush`; any may `put`.
+    """
+
+    __slots__ = ("_frames", "_link")
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._frames: deque[Outgoing] = deque()
+
+    def put(self, frame: Outgoing) -> None:
+        self._frames.append(frame)
+
+    def flush(self) -> bool:
+        """Send what the socket takes without waiting; whether that was all. Raises OSError."""
+        frames, send = self._frames, self._link.send
+        while frames:
+            data, taken = frames[0]
+            rest = memoryview(data)[sum(taken) :] if taken else data
+            try:
+                taken.extend(map(send, (rest,), _AT_ONCE))
+            except BlockingIOError:
+                return False
+            if taken[-1] == len(rest):
+                frames.popleft()
+        return True
+
+    def remove(self, frame: Outgoing) -> None:
+        """Take back a frame of which nothing is gone. None may be flushing; one that is not here is fine."""
+        for index in range(len(self._frames)):
+            if self._frames[index] is frame:
+                del self._frames[index]
+                return
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+
+Outgoing = tuple[bytes, deque[int]]
+
+
+def outgoing(data: bytes) -> Outgoing:
+    """A frame, and how many bytes of it the socket took each time."""
+    return data, deque()
+
+
+_AT_ONCE: Final = (socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,)
 _NONE: list[int] = []
 
 

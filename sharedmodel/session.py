@@ -12,20 +12,22 @@ Before it blocks, a reader looks a few times whether the reply is there already 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from . import handshake, link, wire
 from .channel import Channel, Loader, Pending
 from .codec import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, ProtocolError
+from .link import outgoing
+from .memory import NeedRoom
 from .patience import Patience
 from .segment import Segment
 from .tensor import Array
@@ -34,8 +36,10 @@ from .tidy import ROOM, Tidier
 READ_SIZE: Final = 64 << 10
 CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
 CONTROL: Final = 0  # the object that stands for the host itself
-_NOW: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-_LOOK_AROUND: Final = 20  # milliseconds
+_AGAIN: Final = 1.0  # seconds after which who waits for another's reading looks whether that one is still there
+_READER_LEFT: Final = 0.05  # the same, of one that is about to send
+_AT_ONCE: Final = (False,)
+_PATIENTLY: Final = (True,)
 
 
 class _Waiter(Pending):
@@ -80,10 +84,11 @@ class Session:
         self.shared_memory = shared_memory
         self.channel = Channel(self._grow, proxy, load, self._grown)
         self._inbox = link.Inbox(self._socket)
+        self._outbox = link.Outbox(self._socket)
+        self._refused: set[int] = set()  # threads whose arrays go in the frame, because there is no more room
         self._poller = select.poll()
         self._poller.register(self._socket, select.POLLIN)
         self._send_lock = threading.Lock()
-        self._unsent = b""  # what a finalizer had to say and could not; with the lock for sending
         self._read_lock = threading.Lock()
         self._followers: deque[_Waiter] = deque()
         self._tidier: Tidier | None = None
@@ -104,14 +109,14 @@ class Session:
         after ``timeout`` seconds, HostLost, or another error of the tree in `errors`.
         """
         waiter = _Waiter(method)
+        end = None if timeout is None else time.monotonic() + timeout
         try:
             data = self.channel.begin(waiter, ident, args, kwargs, timeout)
-        except HostLost as exc:  # while asking for room for its arguments
-            exc.begun = False
-            raise
-        if not self._send(data):
+        except NeedRoom as need:
+            begin = partial(self.channel.begin, waiter, ident, args, kwargs, timeout)
+            data = self._with_room(begin, need.nbytes, end)
+        if not self._send(data, end, waiter):
             raise self._lost()
-        end = None if timeout is None else time.monotonic() + timeout
         self._wait(waiter, end)
         if waiter.error is not None and waiter.stream is None:  # a stream's comes after its items
             try:
@@ -128,7 +133,12 @@ class Session:
 
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array | None:
         """An array in shared memory, or None where there is none to be had."""
-        return self.channel.requests.empty(shape, dtype, order)
+        try:
+            return self.channel.requests.empty(shape, dtype, order)
+        except NeedRoom as need:
+            make = partial(self.channel.requests.empty, shape, dtype, order)
+            array: Array | None = self._with_room(make, need.nbytes, None)
+            return array
 
     def drop(self, ident: Any) -> None:
         """One reference to an object fewer. Safe in a finalizer: sends only if nobody else is sending."""
@@ -136,15 +146,20 @@ class Session:
         self.nudge()
 
     def nudge(self) -> None:
-        """Tell the host what it need not keep, if that can be done without waiting."""
-        if self.alive and self.pid == os.getpid() and self._send_lock.acquire(blocking=False):
-            try:
-                if data := self._unsent + self.channel.chores():
-                    self._unsent = data
-                    self._unsent = data[self._socket.send(data, _NOW) :]
-            except OSError:
-                pass  # a full socket: it goes with the next call. A dead one: the host learns it from its end
-            finally:
+        """Tell the host what it need not keep or do, if that can be done without waiting."""
+        if not self.alive or self.pid != os.getpid():
+            return
+        held: deque[bool] = deque()
+        try:
+            held.extend(map(self._send_lock.acquire, _AT_ONCE))
+            if held[0]:
+                if data := self.channel.chores():
+                    self._outbox.put(outgoing(data))
+                self._outbox.flush()
+        except OSError:
+            pass  # a dead socket: whoever reads learns it
+        finally:
+            if held and held[0]:
                 self._send_lock.release()
 
     def close(self) -> None:
@@ -160,48 +175,68 @@ class Session:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def _send(self, data: bytes) -> bool:
-        """Whether the host may have got it; if not, the session is over."""
+    def _send(self, data: bytes, end: float | None = None, waiter: _Waiter | None = None) -> bool:
+        """Whether the host may have got it; if not, the session is over.
+
+        Raises DeadlineExceeded; then, and when interrupted, the call of which nothing has left is withdrawn,
+        and any other is cancelled.
+        """
+        frame = outgoing(data)
+        held: deque[bool] = deque()
         try:
-            with self._send_lock:
-                if self._unsent:
-                    data, self._unsent = self._unsent + data, b""
-                try:
-                    sent = self._socket.send(data, _NOW)
-                except BlockingIOError:
-                    sent = 0
-                if sent < len(data):
-                    self._push(memoryview(data)[sent:])
-        except OSError as exc:
-            self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
-            return False
+            # That the lock was got is noted within one instruction: a Ctrl-C can't come between.
+            held.extend(map(self._send_lock.acquire, _PATIENTLY, (_seconds(end),)))
+            if not held[0]:
+                raise _too_late()
+            self._outbox.put(frame)
+            while not self._outbox.flush():
+                self._await_room(end)
+        except BaseException as exc:
+            if isinstance(exc, OSError) and not isinstance(exc, DeadlineExceeded):
+                self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
+                return False
+            if waiter is not None:
+                self._give_up(waiter, frame)
+            raise
+        finally:
+            if held and held[0]:
+                self._send_lock.release()
+                if self._outbox:  # put there by somebody who could not wait for the lock
+                    self.nudge()
         return True
 
-    def _push(self, rest: memoryview) -> None:
-        """Send the rest of a frame as the host takes it, and read meanwhile: it may be waiting for just that."""
+    def _give_up(self, waiter: _Waiter, frame: link.Outgoing) -> None:
+        """A call that could not be sent in time. The sending lock is held, or the frame was never put."""
+        if frame[1]:
+            self._outbox.put(outgoing(wire.frame([wire.CANCEL, waiter.rid])))
+            return
+        self._outbox.remove(frame)
+        if told := self.channel.withdraw(waiter):
+            self._outbox.put(outgoing(told))
+
+    def _await_room(self, end: float | None) -> None:
+        """Until the socket may take more. The host may wait for its replies to be read first."""
+        if self._read_lock.acquire(blocking=False):
+            try:
+                self._read_or_write(end)
+            finally:
+                self._read_lock.release()
+                self._pass_on()
+        elif not self._poll(select.POLLOUT, _slice(_READER_LEFT, end)):
+            _check(end)
+
+    def _read_or_write(self, end: float | None) -> None:
+        events = self._poll(select.POLLIN | select.POLLOUT, _seconds(end))
+        if not events:
+            raise _too_late()
+        if events & ~select.POLLOUT:
+            self._read(None)
+
+    def _poll(self, mask: int, seconds: float) -> int:
         poller = select.poll()
-        try:
-            while rest:
-                leads = self._read_lock.acquire(blocking=False)
-                try:
-                    poller.register(self._socket, select.POLLOUT | (select.POLLIN if leads else 0))
-                    # Who reads now may leave without a successor.
-                    events = poller.poll(None if leads else _LOOK_AROUND)
-                    if leads and events and events[0][1] & ~select.POLLOUT:
-                        self._read(None)
-                finally:
-                    if leads:
-                        self._read_lock.release()
-                        self._pass_on()
-                if not self.alive:
-                    raise BrokenPipeError(errno.EPIPE, "the session is over")
-                with contextlib.suppress(BlockingIOError):
-                    rest = rest[self._socket.send(rest, _NOW) :]
-        except OSError:
-            raise
-        except BaseException:
-            self._lose(HostLost("interrupted in the middle of a message"))  # which can't be taken up again
-            raise
+        poller.register(self._socket, mask)
+        ready = poller.poll(None if seconds < 0 else int(seconds * 1000) + 1)
+        return ready[0][1] if ready else 0
 
     def _lost(self) -> HostLost:
         error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
@@ -209,12 +244,25 @@ class Session:
         return error
 
     def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
-        if not self.shared_memory:
+        if not self.shared_memory or (self._refused and threading.get_ident() in self._refused):
             return None
-        number = self.control("grow", nbytes)
-        if number is None:
-            return None
-        return number, self.channel.arrived(number)
+        raise NeedRoom(nbytes)
+
+    def _with_room(self, make: Callable[[], Any], nbytes: int, end: float | None) -> Any:
+        """What ``make`` makes, in room that the host is asked for; without any if it refuses this time."""
+        try:
+            while True:
+                if self.control("grow", nbytes, timeout=None if end is None else _seconds(end)) is None:
+                    self._refused.add(threading.get_ident())
+                try:
+                    return make()  # the segment has arrived before the answer
+                except NeedRoom as need:
+                    nbytes = need.nbytes
+        except HostLost as exc:
+            exc.begun = False
+            raise
+        finally:
+            self._refused.discard(threading.get_ident())
 
     def _grown(self) -> None:
         if self.channel.room > ROOM and (self._tidier is None or self._tidier.closed):
@@ -236,25 +284,23 @@ class Session:
 
     def _wait(self, waiter: _Waiter, end: float | None) -> None:
         """Until there is news of the call. Raises DeadlineExceeded; a call that is left is cancelled."""
+        held: deque[bool] = deque()
         try:
             while not waiter.ready:
-                if self._read_lock.acquire(blocking=False):
-                    self._lead(waiter, end)
+                held.extend(map(self._read_lock.acquire, _AT_ONCE))
+                if held[-1]:
+                    while not waiter.ready:
+                        self._read(end)
                 else:
                     self._follow(waiter, end)
         except BaseException:
-            if not self._read_lock.locked():
-                self._pass_on()  # the turn may have been given to us as we left
             self.cancel(waiter)
             raise
-
-    def _lead(self, waiter: _Waiter, end: float | None) -> None:
-        try:
-            while not waiter.ready:
-                self._read(end)
         finally:
-            self._read_lock.release()
-            self._pass_on()
+            if held and held[-1]:
+                self._read_lock.release()
+            if not self._read_lock.locked():
+                self._pass_on()  # also one that was given the turn as it left
 
     def _pass_on(self) -> None:
         """Wake one that still waits, to read for all. One whose reply has come would not."""
@@ -273,10 +319,8 @@ class Session:
         self._followers.append(waiter)
         try:
             # The reader may have left between our look at its lock and our queueing up.
-            if not waiter.ready and self._read_lock.locked():
-                left = -1.0 if end is None else max(0.0, end - time.monotonic())
-                if not gate.acquire(timeout=left) and not waiter.ready:
-                    raise _too_late()
+            if not waiter.ready and self._read_lock.locked() and not gate.acquire(timeout=_slice(_AGAIN, end)):
+                _check(end)
         finally:
             waiter.gate = None
             with contextlib.suppress(ValueError):
@@ -328,7 +372,8 @@ class Session:
     def cancel(self, pending: Pending) -> None:
         """Give a call up. Its blocks stay the host's until the host answers."""
         if self.alive and not pending.done:
-            self._send(wire.frame([wire.CANCEL, pending.rid]))
+            self._outbox.put(outgoing(wire.frame([wire.CANCEL, pending.rid])))
+            self.nudge()
 
     def credit(self, pending: Pending, items: int) -> None:
         self._send(wire.frame([wire.CREDIT, pending.rid, items]))
@@ -394,6 +439,20 @@ class Stream(Iterator[Any]):
 
 def _milliseconds(end: float | None) -> int | None:
     return None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
+
+
+def _seconds(end: float | None) -> float:
+    """How long a wait may take, as locks want it: -1 for as long as it takes."""
+    return -1.0 if end is None else max(0.0, end - time.monotonic())
+
+
+def _slice(seconds: float, end: float | None) -> float:
+    return seconds if end is None else min(seconds, _seconds(end))
+
+
+def _check(end: float | None) -> None:
+    if end is not None and time.monotonic() >= end:
+        raise _too_late()
 
 
 def _too_late() -> Exception:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
+from collections import deque
 from typing import Any
 
 from .codec import ProxyBytes
+from .errors import DeadlineExceeded
 from .session import Session
 
 
@@ -20,6 +23,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._gates: dict[str, Any] = {}  # one connects, for all who want that address
         self._open: dict[str, Session] = {}
         self._keys: dict[str, bytes] = {}
         self._options: dict[str, dict[str, Any]] = {}
@@ -42,11 +46,25 @@ class Sessions:
         session = self._open.get(address)
         if session is not None and session.channel.lost is None:
             return session
-        with self._lock:
-            session = self._open.get(address)
-            if session is None or not session.alive:
-                session = self._open[address] = self._connect(address, timeout, self._keys.get(address))
-            return session
+        end = None if timeout is None else time.monotonic() + timeout
+        gate = self._gates.setdefault(address, threading.RLock())
+        held: deque[bool] = deque()
+        try:
+            held.extend(map(gate.acquire, (True,), (-1.0 if timeout is None else timeout,)))  # see `Session._send`
+            if not held[0]:
+                raise DeadlineExceeded(f"{address} did not answer within {timeout} s")
+            return self._opened(address, None if end is None else max(0.0, end - time.monotonic()))
+        finally:
+            if held and held[0]:
+                gate.release()
+
+    def _opened(self, address: str, timeout: float | None) -> Session:
+        session = self._open.get(address)
+        if session is None or not session.alive:
+            session = self._connect(address, timeout, self._keys.get(address))
+            with self._lock:
+                self._open[address] = session
+        return session
 
     def check(self, address: str, authkey: bytes | None) -> None:
         """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""
@@ -105,6 +123,7 @@ class Sessions:
         self._quiesced.clear()
         self._open = {}
         self._lock = threading.RLock()
+        self._gates = {}
 
 
 def _own_key() -> bytes | None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sharedmodel import link
+from sharedmodel import link, segment
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.proxy import load_in_client, proxy_bytes
 from sharedmodel.service import Limits, Service
@@ -139,6 +139,12 @@ class HostProcess(Child):
 
     def go_on(self) -> None:
         self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        super().kill()
+        for left in segment.leftovers():  # it may have been between creating a name and unlinking it
+            if left.name.startswith(f"{segment.PREFIX}{self.pid}."):
+                segment.remove(left)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
