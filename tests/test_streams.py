@@ -1,0 +1,207 @@
+"""Generators: their items in order, no further ahead than the reader lets them, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sharedmodel.channel import WINDOW
+from sharedmodel.errors import DeadlineExceeded, HostLost
+from sharedmodel.manager import ModelManager
+from sharedmodel.session import CREDIT, Session
+from sharedmodel.sessions import SESSIONS
+
+from .crowd import Crowd, listen, probe, say, session, until
+
+ENDLESS = 1 << 30
+
+
+class Source:
+    """Makes items and notes how far it has come and how it ended."""
+
+    def __init__(self) -> None:
+        self._made = 0
+        self._ended: list[str] = []
+        self._gate = threading.Event()
+
+    def items(self, count: int, nbytes: int = 0, fail_at: int = -1) -> Iterator[Any]:
+        self._made = 0
+        try:
+            for number in range(count):
+                if number == fail_at:
+                    raise LookupError(f"at {number}")
+                self._made += 1
+                yield np.full(nbytes, number % 251, "u1") if nbytes else number
+            self._ended.append("exhausted")
+        finally:
+            self._ended.append("finally")
+
+    def uncrossable(self) -> Iterator[Any]:
+        yield 1
+        yield {"x": [object()]}
+
+    def gated(self) -> Iterator[int]:
+        yield 1
+        self._gate.wait()
+        yield 2
+
+    def open(self) -> None:
+        self._gate.set()
+
+    def made(self) -> int:
+        return self._made
+
+    def ended(self) -> list[str]:
+        return self._ended
+
+
+class Manager(ModelManager):
+    pass
+
+
+Manager.register("Source", Source)
+
+
+@contextlib.contextmanager
+def serving(**options: Any) -> Iterator[tuple[Any, Session]]:
+    with Manager() as manager:
+        address = str(manager.address)
+        SESSIONS.close(address)
+        SESSIONS.remember(address, **options)
+        yield manager.Source(), SESSIONS.current(address)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+@pytest.mark.parametrize("nbytes", [0, 1, 5_000, 400_000])
+def test_items_come_in_order_and_stay(nbytes: int, shared_memory: bool) -> None:
+    with serving(shared_memory=shared_memory) as (source, _):
+        items = list(source.items(200, nbytes))
+        if nbytes:
+            assert all((item == number % 251).all() and item.size == nbytes for number, item in enumerate(items))
+        else:
+            assert items == list(range(200))
+        until(lambda: source.ended() == ["exhausted", "finally"])
+
+
+def test_an_empty_stream_has_no_items() -> None:
+    with serving() as (source, _):
+        assert list(source.items(0)) == []
+        assert next(source.items(0), "nothing") == "nothing"
+
+
+@pytest.mark.parametrize("nbytes", [0, 300_000])
+def test_a_slow_reader_bounds_how_far_the_generator_has_run(nbytes: int) -> None:
+    with serving() as (source, _):
+        with source.items(ENDLESS, nbytes) as stream:
+            for taken in range(1, 101):
+                next(stream)
+                allowed = taken - taken % CREDIT + WINDOW + 1
+                assert source.made() <= allowed
+            until(lambda: source.made() == allowed)
+            assert max(source.made() for _ in range(300)) == allowed
+        until(lambda: source.ended() == ["finally"])
+
+
+def test_a_reader_that_takes_nothing_stops_the_generator_and_nobody_else() -> None:
+    with serving() as (source, _):
+        streams = [source.items(ENDLESS) for _ in range(20)]
+        until(lambda: source.made() > WINDOW)
+        assert list(source.items(50)) == list(range(50))
+        del streams
+        until(lambda: source.ended().count("finally") == 21, source.ended)
+
+
+@pytest.mark.parametrize("how", ["close", "with", "dropped", "dropped before its first item"])
+def test_a_stream_that_is_closed_early_ends_its_generator(how: str) -> None:
+    with serving() as (source, own):
+        stream = source.items(ENDLESS)
+        if how != "dropped before its first item":
+            assert [next(stream) for _ in range(5)] == list(range(5))
+        if how == "close":
+            stream.close()
+            stream.close()
+            assert list(stream) == []
+        elif how == "with":
+            with stream:
+                next(stream)
+            assert list(stream) == []
+        del stream
+        until(lambda: source.ended() == ["finally"], source.ended)
+        assert list(source.items(3)) == [0, 1, 2]
+        assert not own.channel.pending
+
+
+def test_an_exception_in_mid_stream_comes_after_the_items_before_it() -> None:
+    with serving() as (source, _):
+        stream = source.items(100, 0, 30)
+        assert [next(stream) for _ in range(30)] == list(range(30))
+        with pytest.raises(LookupError, match="at 30") as caught:
+            next(stream)
+        assert "in items" in str(caught.value.__cause__)
+        assert list(stream) == []
+        stream = source.items(100, 0, 0)
+        with pytest.raises(LookupError, match="at 0"):
+            next(stream)
+        assert source.ended() == ["finally"] * 2
+
+
+def test_an_item_that_does_not_cross_ends_the_stream_with_an_error_that_names_it() -> None:
+    with serving() as (source, _):
+        stream = source.uncrossable()
+        assert next(stream) == 1
+        with pytest.raises(TypeError, match=r"uncrossable\(\)\['x'\]\[0\]"):
+            next(stream)
+
+
+def test_streams_of_one_session_run_beside_one_another() -> None:
+    with serving() as (source, _):
+        streams = [source.items(60, nbytes) for nbytes in (0, 1000, 300_000)]
+        for number, (plain, small, large) in enumerate(zip(*streams, strict=True)):
+            assert plain == number
+            assert (small == number).all() and small.size == 1000
+            assert (large == number).all() and large.size == 300_000
+
+
+def test_a_deadline_holds_for_the_whole_stream() -> None:
+    with serving() as (source, own):
+        stream = own.call(source._id, "gated", (), {}, 0.2)
+        assert next(stream) == 1
+        with pytest.raises(DeadlineExceeded):
+            next(stream)
+        source.open()
+        until(lambda: source.made() == 0 and not own.channel.pending)
+
+
+def test_a_stream_whose_host_is_killed_ends_with_that_error() -> None:
+    with Manager() as manager:
+        stream = manager.Source().items(ENDLESS)  # type: ignore[attr-defined]
+        assert next(stream) == 0
+        os.kill(manager._process.pid, signal.SIGKILL)
+        with pytest.raises(HostLost):
+            for _ in stream:
+                pass
+
+
+def reader(address: str) -> None:
+    """Takes one item of a stream and waits to be killed."""
+    stream = probe(address).stream(ENDLESS, 300_000)
+    next(stream)
+    say("reads")
+    listen()
+
+
+def test_the_death_of_its_reader_ends_a_generator(crowd: Crowd) -> None:
+    host = crowd.host()
+    with session(host.address) as own:
+        child = crowd.child(reader, host.address)
+        assert child.hears() == "reads"
+        assert own.call("probe", "count", ("closed",), {}) == 0
+        child.kill()
+        until(lambda: own.call("probe", "count", ("closed",), {}) == 1)
