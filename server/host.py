@@ -19,8 +19,9 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from sharedmodel.entry import Entry, Limits
 from sharedmodel.objects import Objects
-from sharedmodel.service import Entry, Limits, Service
+from sharedmodel.service import Service
 
 from . import directory, logs, messages
 from .boot import Boot

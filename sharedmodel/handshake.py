@@ -87,6 +87,58 @@ class Greeting:
             raise _authentication_error("digest sent by the host was wrong")
 
 
+class Rejected(ProtocolError):
+    """The client is not taken in; ``answer`` tells it why."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.answer = wire.frame([wire.FAILURE, 0, *failure.to_wire(reason)])
+
+
+class Reception:
+    """The host's part for one client, without a socket: messages in, frames out, until it is `done`."""
+
+    def __init__(self, authkey: bytes | None, about: dict[str, Any]) -> None:
+        self._key = authkey
+        self._about = about
+        self._since = time.monotonic()
+        self._ours = self._theirs = b""
+        self.who: dict[str, Any] = {}
+        self.done = False
+
+    @property
+    def late(self) -> bool:
+        """Whether the client has had time enough."""
+        return not self.done and time.monotonic() - self._since > HELLO_TIMEOUT
+
+    def take(self, message: list[Any]) -> bytes:
+        """What to send next. Raises Rejected, or ProtocolError for what makes no sense."""
+        if message[0] == wire.HELLO and not self._ours:
+            return self._hello(message)
+        if message[0] == wire.PROOF and self._ours and self._key is not None:
+            return self._check(self._key, message[1])
+        raise ProtocolError(f"a frame of kind {message[0]} before the handshake")
+
+    def _hello(self, message: list[Any]) -> bytes:
+        _, lowest, highest, who, nonce = message
+        if not lowest <= wire.VERSION <= highest:
+            text = f"the host speaks version {wire.VERSION} of the protocol, the client {lowest} to {highest}"
+            raise Rejected(ProtocolError(f"{text}: install the same sharedmodel on both sides"))
+        if not isinstance(who, dict) or not isinstance(nonce, bytes):
+            raise ProtocolError("a malformed HELLO")
+        self.who, self._theirs, self._ours = who, nonce, os.urandom(NONCE)
+        return self._welcome(b"") if self._key is None else wire.frame([wire.CHALLENGE, self._ours])
+
+    def _check(self, key: bytes, proof: Any) -> bytes:
+        if not matches(proof, digest(key, b"client", self._theirs, self._ours)):
+            raise Rejected(_authentication_error("digest received was wrong"))
+        return self._welcome(digest(key, b"host", self._theirs, self._ours))
+
+    def _welcome(self, proof: bytes) -> bytes:
+        self.done = True
+        return wire.frame([wire.WELCOME, wire.VERSION, self._about, proof])
+
+
 def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeout: float | None) -> dict[str, Any]:
     """Do the client's part on a blocking socket; what the host says of itself.
 

@@ -29,6 +29,7 @@ from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
 from .tensor import Array, Layout, TensorRef
 
 if TYPE_CHECKING:
+    from .handshake import Reception
     from .service import Service
 
 READ_SIZE: Final = 64 << 10
@@ -40,11 +41,12 @@ DEFER_FROM: Final = 1 << 20  # a frame this long is unpacked off the loop
 class Peer:
     """One client."""
 
-    def __init__(self, service: Service, sock: socket.socket, who: link.Peer) -> None:
+    def __init__(self, service: Service, sock: socket.socket, who: link.Peer, reception: Reception) -> None:
         self.service = service
         self.sock = sock
         self.fd = sock.fileno()
         self.who = who
+        self.reception = reception
         self.foreign = who.uid != os.geteuid()
         self.lock = threading.Lock()
         self.closed = False

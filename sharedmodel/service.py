@@ -21,11 +21,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from . import failure, handshake, link, wire
 from .call import Call
 from .control import CONTROL, Control
+from .entry import Entry, Limits
 from .errors import NotPermitted, ProtocolError
 from .objects import Objects, Served
 from .patience import Patience
@@ -41,28 +42,6 @@ _AFTER_FAULT: Final = 0.05
 _IN: Final = select.EPOLLIN | select.EPOLLRDHUP
 
 logger = logging.getLogger("sharedmodel")
-
-
-class Limits(NamedTuple):
-    """Bounds of one host; bytes are per session."""
-
-    sessions: int = 4096
-    request_bytes: int = 16 << 30
-    reply_quota: int = 1 << 30
-    payload: int = wire.MAX_PAYLOAD
-    kind: str | None = None  # "shm" or "memfd" for all; by itself, memfd for other users and small /dev/shm
-
-
-class Entry(NamedTuple):
-    """Who may connect: these uids, and members of the group if one is given."""
-
-    uids: frozenset[int]
-    group: int | None = None
-
-    def admits(self, sock: socket.socket, who: link.Peer) -> bool:
-        if who.uid in self.uids:
-            return True
-        return self.group is not None and (who.gid == self.group or self.group in link.groups_of(sock))
 
 
 class Service:
@@ -92,8 +71,6 @@ class Service:
         self._calls: deque[Call] = deque()
         self._epoll = select.epoll()
         self._pidfds: dict[int, Peer] = {}
-        self._nonces: dict[int, tuple[bytes, bytes, list[Any]]] = {}
-        self._since: dict[int, float] = {}
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lead_lock = threading.Lock()
         self._running: Call | None = None
@@ -104,7 +81,6 @@ class Service:
         self._monitor_sleeps = False
         self._patience = Patience()
         self._warned: dict[str, float] = {}
-        self._paused_until = 0.0
         self._closed = False
 
     # -- life ----------------------------------------------------------------------------------------
@@ -349,8 +325,9 @@ class Service:
         elif len(self.peers) >= self.limits.sessions:
             self._refuse(sock, NotPermitted(f"{self.address} has {len(self.peers)} sessions, its limit"))
         else:
-            peer = self.peers[sock.fileno()] = Peer(self, sock, who)
-            self._since[peer.fd] = time.monotonic()
+            about = {"pid": os.getpid(), "address": self.address, **self.info}
+            reception = handshake.Reception(self._authkey, about)
+            peer = self.peers[sock.fileno()] = Peer(self, sock, who, reception)
             self._epoll.register(peer.fd, _IN)
 
     def _admitted(self, sock: socket.socket, who: link.Peer) -> bool:
@@ -379,49 +356,16 @@ class Service:
 
     def greet(self, peer: Peer, message: list[Any]) -> None:
         """The host's part of the handshake (see `handshake`)."""
-        if message[0] == wire.HELLO:
-            self._hello(peer, message)
-        elif message[0] == wire.PROOF and peer.fd in self._nonces:
-            theirs, ours, hello = self._nonces.pop(peer.fd)
-            assert self._authkey is not None
-            if not handshake.matches(message[1], handshake.digest(self._authkey, b"client", theirs, ours)):
-                self._reject(peer, "digest received was wrong")
-                return
-            self._welcome(peer, hello, handshake.digest(self._authkey, b"host", theirs, ours))
-        else:
-            raise ProtocolError(f"a frame of kind {message[0]} before the handshake")
-
-    def _hello(self, peer: Peer, message: list[Any]) -> None:
-        _, lowest, highest, who, nonce = message
-        if not lowest <= wire.VERSION <= highest:
-            exc = ProtocolError(
-                f"the host speaks version {wire.VERSION} of the protocol, the client {lowest} to {highest}: "
-                "install the same sharedmodel on both sides"
-            )
-            peer.send(wire.frame([wire.FAILURE, 0, *failure.to_wire(exc)]))
-            raise exc
-        if not isinstance(who, dict) or not isinstance(nonce, bytes):
-            raise ProtocolError("a malformed HELLO")
-        if self._authkey is None:
-            self._welcome(peer, message, b"")
-            return
-        ours = os.urandom(handshake.NONCE)
-        self._nonces[peer.fd] = (nonce, ours, message)
-        peer.send(wire.frame([wire.CHALLENGE, ours]))
-
-    def _reject(self, peer: Peer, text: str) -> None:
-        from multiprocessing import AuthenticationError
-
-        peer.send(wire.frame([wire.FAILURE, 0, *failure.to_wire(AuthenticationError(text))]))
-        raise ProtocolError(text)
-
-    def _welcome(self, peer: Peer, hello: list[Any], proof: bytes) -> None:
-        peer.greeted = True
-        peer.shared_memory = hello[3].get("shared_memory") is True
-        self._since.pop(peer.fd, None)
-        self._watch_process(peer)
-        about = {"pid": os.getpid(), "address": self.address, **self.info}
-        peer.send(wire.frame([wire.WELCOME, wire.VERSION, about, proof]))
+        try:
+            answer = peer.reception.take(message)
+        except handshake.Rejected as exc:
+            peer.send(exc.answer)
+            raise
+        if peer.reception.done:
+            peer.greeted = True
+            peer.shared_memory = peer.reception.who.get("shared_memory") is True
+            self._watch_process(peer)
+        peer.send(answer)
 
     def _watch_process(self, peer: Peer) -> None:
         # The socket alone does not tell: a child that the client forked may hold it open.
@@ -452,8 +396,6 @@ class Service:
             del self.peers[peer.fd]
         if reason:
             logger.warning("%r is ended: %s", peer, reason)
-        self._since.pop(peer.fd, None)
-        self._nonces.pop(peer.fd, None)
         for fd in (peer.fd, peer.pidfd):
             try:
                 self._epoll.unregister(fd)
@@ -465,10 +407,9 @@ class Service:
     def _heartbeat(self) -> None:
         self._idle()
         self._tidy()
-        late = time.monotonic() - handshake.HELLO_TIMEOUT
-        for fd, since in list(self._since.items()):
-            if since < late and fd in self.peers:
-                self._end(self.peers[fd], "it connected and said nothing")
+        for peer in list(self.peers.values()):
+            if not peer.greeted and peer.reception.late:
+                self._end(peer, "it connected and said nothing")
 
     # -- for sessions ------------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sharedmodel import link, reply, runtime
+from sharedmodel.entry import Limits
 from sharedmodel.objects import Objects, Registration
-from sharedmodel.service import Limits, Service
+from sharedmodel.service import Service
 
 
 class Victim:

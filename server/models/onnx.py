@@ -140,7 +140,7 @@ class OnnxModel:
 
 
 def _crossing(output: Any) -> Any:
-    return output.astype(str) if getattr(output, "dtype", None) == object else output
+    return output.astype(str) if getattr(getattr(output, "dtype", None), "hasobject", False) else output
 
 
 def _described(arg: Any) -> dict[str, Any]:
