@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reply
-from .errors import Cancelled, DeadlineExceeded
+from .errors import Cancelled, DeadlineExceeded, SharedModelError
 from .tensor import Array
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Call:
     def check(self) -> None:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
         if self.problem is not None:
-            raise TypeError(str(self.problem))
+            raise self.problem if isinstance(self.problem, SharedModelError) else TypeError(str(self.problem))
         if self.cancelled:
             raise Cancelled("the call was cancelled before it ran")
         if self.deadline is not None and time.monotonic() > self.deadline:

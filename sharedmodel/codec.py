@@ -22,7 +22,7 @@ import msgpack
 import numpy as np
 
 from . import wire
-from .errors import CannotCross, ProtocolError, SharedModelError
+from .errors import CannotCross, HostLost, ProtocolError, SharedModelError, UnknownObject
 from .extensions import (
     ARRAY,
     BIGINT,
@@ -196,7 +196,7 @@ class Decoder:
             raise ProtocolError(f"an extension of unknown kind {code}")
         try:
             return decode(self, data)
-        except Unsupported as exc:
+        except (Unsupported, UnknownObject, HostLost) as exc:  # of this value, and no fault of the frame's
             self.problem = exc
             return None
         except ProtocolError:

@@ -36,6 +36,11 @@ READ_SIZE: Final = 64 << 10
 MAX_CALLS: Final = 4096  # calls of one session that may wait or run at once
 BACKLOG_MOST: Final = 1 << 20  # unsent bytes above which a session's frames are left in its socket
 DEFER_FROM: Final = 1 << 20  # a frame this long is unpacked off the loop
+COPY_FROM: Final = 8 << 20  # and so is one with as much to be copied
+
+
+class NotHere(ProtocolError):
+    """To read this takes long, or waits for another host: not on the loop."""
 
 
 class Peer:
@@ -62,7 +67,8 @@ class Peer:
         self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._framer = wire.Framer()
         self._parts = wire.Parts(service.limits.payload)
-        self._decoder = Decoder(self, writable=False, proxy=service.load_proxy)
+        self._decoder = Decoder(self, writable=False, proxy=self._load_proxy)
+        self._spilled = False
         self._encoders: list[Encoder] = []
         self._inputs: list[Input] = []
         self._let_go: deque[int] = deque()
@@ -92,7 +98,14 @@ class Peer:
         return bool(data)
 
     def message(self, payload: Any) -> None:
-        message = self._decoder.unpack(payload)
+        try:
+            message = self._decoder.unpack(payload)
+        except NotHere:
+            if not self.greeted:
+                raise
+            self._inputs = []
+            self._defer(payload)
+            return
         try:
             if self.greeted:
                 _HANDLERS[message[0]](self, message)
@@ -146,11 +159,16 @@ class Peer:
 
     def _spill(self, message: list[Any]) -> None:
         ref = TensorRef.unpack(message[2], 0)
-        payload = self.take(ref)
-        if len(payload) > DEFER_FROM:
-            self._defer(payload)
-        else:
-            self.message(payload)
+        if self._spilled:
+            raise ProtocolError("a frame in shared memory that refers to another")
+        if ref.nbytes > DEFER_FROM and self.requests.checked(ref):
+            self._defer(ref)
+            return
+        self._spilled = True
+        try:
+            self.message(self.take(ref))
+        finally:
+            self._spilled = False
 
     def _defer(self, payload: Any) -> None:
         # Unpacking it may take long: other sessions must not wait for it.
@@ -159,7 +177,7 @@ class Peer:
     def _deferred(self, payload: Any) -> None:
         aside = _Aside(self)
         try:
-            message = aside.decoder.unpack(payload)
+            message = aside.decoder.unpack(aside.take(payload) if type(payload) is TensorRef else payload)
             if message[0] != wire.CALL:
                 raise ProtocolError(f"a frame of kind {message[0]} in pieces")
             call = self._taken(message, aside.inputs, aside.decoder.problem)
@@ -185,6 +203,8 @@ class Peer:
         return self.replies.empty(shape, dtype, order)
 
     def view(self, ref: TensorRef, layout: Layout, copy_out: bool) -> Array:
+        if self.foreign and ref.nbytes > COPY_FROM:
+            raise NotHere("an array that is to be copied")
         return self.view_into(ref, layout, self._inputs)
 
     def view_into(self, ref: TensorRef, layout: Layout, inputs: list[Input]) -> Array:
@@ -211,7 +231,14 @@ class Peer:
         return ref.ticket
 
     def take(self, ref: TensorRef) -> bytes:
+        if ref.nbytes > COPY_FROM and self.requests.checked(ref):
+            raise NotHere("bytes that are to be copied")
         return self.requests.bytes(ref)
+
+    def _load_proxy(self, fields: list[Any]) -> Any:
+        if len(fields) == 5 and fields[1] != self.service.address:
+            raise NotHere("a proxy of another host, which is to be asked")
+        return self.service.load_proxy(fields)
 
     def add_requests(self, nbytes: int) -> int | None:
         """A further segment for the client's arrays, sent to it; None when it may have no more."""
@@ -446,7 +473,7 @@ class _Aside:
         return self._peer.view_into(ref, layout, self.inputs)
 
     def take(self, ref: TensorRef) -> bytes:
-        return self._peer.take(ref)
+        return self._peer.requests.bytes(ref)
 
 
 _HANDLERS: Final[dict[int, Callable[[Peer, list[Any]], None]]] = {
