@@ -20,7 +20,8 @@ from .errors import DeadlineExceeded, HostLost, HostUnavailable, ProtocolError
 from .handshake import Greeting
 from .memory import NeedRoom
 from .segment import Segment
-from .session import CONTROL, CREDIT, READ_SIZE
+from .session import CONTROL, READ_SIZE
+from .stream import CREDIT
 from .tensor import Array
 from .tidy import EVERY, ROOM
 

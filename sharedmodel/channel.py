@@ -23,7 +23,8 @@ from .culprit import explain
 from .errors import CannotCross, HostLost, ProtocolError
 from .link import close_all
 from .marks import outermost
-from .memory import VIEW_FROM, Mapped, Owner, Roots, drain, make_private
+from .memory import VIEW_FROM, Mapped, Owner, make_private
+from .roots import Roots, drain
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef
 

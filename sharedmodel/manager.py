@@ -30,7 +30,6 @@ import contextlib
 import errno
 import os
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -40,7 +39,7 @@ from typing import Any, ClassVar, Final
 from . import link, runtime
 from .channel import places
 from .culprit import explain
-from .errors import BadArgument, CannotCross, HostLost, HostUnavailable, RemoteError
+from .errors import BadArgument, CannotCross, HostUnavailable, RemoteError
 from .objects import Objects, Registration
 from .proxy import (
     SERIALIZER,
@@ -54,6 +53,7 @@ from .proxy import (
 )
 from .service import Service
 from .sessions import SESSIONS
+from .starting import end_process, end_with_parent, must_not_be_importing, send_failure
 
 __all__ = [
     "AuthenticationError",
@@ -166,7 +166,7 @@ class ModelManager:
         self._must_be(INITIAL)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        _must_not_be_importing()
+        must_not_be_importing()
         reader, writer = connection.Pipe(duplex=False)
         self._process = self._ctx.Process(
             target=type(self)._run_server,
@@ -179,7 +179,7 @@ class ModelManager:
         self._state = STARTED
         SESSIONS.remember(self._address, self._authkey)
         self._finalizer = weakref.finalize(
-            self, _end_process, self._process, self._address, self._shutdown_timeout, os.getpid()
+            self, end_process, self._process, self._address, self._shutdown_timeout, os.getpid()
         )
 
     def _launch(self) -> None:
@@ -228,10 +228,10 @@ class ModelManager:
                 initializer(*initargs)
             server = cls._Server(registry, address, authkey)
         except Exception as exc:
-            _send_failure(writer, exc)
+            send_failure(writer, exc)
             raise
         signal.signal(signal.SIGTERM, lambda *_: server._service.stop())
-        _end_with_parent(server)
+        end_with_parent(server)
         writer.send(server.address)
         writer.close()
         server.serve_forever()
@@ -335,57 +335,3 @@ def _creator(typeid: str, proxytype: Any) -> Callable[..., Any]:
 
     create.__name__ = typeid
     return create
-
-
-def _must_not_be_importing() -> None:
-    """Raise when multiprocessing is importing this very program in a child, for a start() at its top level."""
-    if not getattr(process.current_process(), "_inheriting", False):
-        return
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_name != "<module>":
-        frame = frame.f_back
-    raise RuntimeError(
-        f"{frame.f_code.co_filename}, line {frame.f_lineno}: this line starts a manager while the module is "
-        "imported, and every process that is spawned imports it again. Move it under\n"
-        "    if __name__ == '__main__':\n"
-        "or into a function that is called from there."
-    )
-
-
-def _send_failure(writer: Any, exc: Exception) -> None:
-    """The reason why a manager does not start, to the process that waits for it."""
-    try:
-        writer.send(exc)
-    except Exception:
-        writer.send(RuntimeError(f"{type(exc).__name__}: {exc}"))
-    writer.close()
-
-
-def _end_with_parent(server: Server) -> None:
-    """Stop serving when the process that started us is gone, however it went."""
-    parent = process.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        server._service.stop()
-
-    threading.Thread(target=watch, name="sharedmodel-parent", daemon=True).start()
-
-
-def _end_process(child: Any, address: str, timeout: float, owner: int) -> None:
-    """Ask the process to end, then make it."""
-    if os.getpid() != owner:
-        return  # a forked child's copy of the manager
-    if child.is_alive():
-        with contextlib.suppress(HostLost, OSError, CannotCross):
-            SESSIONS.current(address, timeout).control("shutdown", timeout=timeout)
-        child.join(timeout)
-    SESSIONS.close(address)
-    for end in (child.terminate, child.kill):
-        if child.is_alive():
-            end()
-            child.join(timeout)
-    with contextlib.suppress(OSError):
-        os.unlink(address)

@@ -4,8 +4,7 @@
              one for an array made by `empty()` while it lives, one for each frame that refers to it
     Mapped   the peer's segments, and what lives in them here
 
-A block is reused when its last pin is gone. Finalizers run at any moment, in any thread, with any lock
-held: they append to a queue and do nothing else; the queue is drained by the next call.
+A block is reused when its last pin is gone.
 
 `cut_off` is what happens before a fork: arrays that live at that moment become private to each process
 (copy on write), and their blocks are never used again.
@@ -15,8 +14,6 @@ from __future__ import annotations
 
 import math
 import threading
-import weakref
-from collections import deque
 from collections.abc import Callable
 from operator import index
 from typing import Any, Final
@@ -25,6 +22,7 @@ import numpy as np
 
 from .arena import PAGE, Arena, Span, rounded
 from .errors import ProtocolError
+from .roots import Roots
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef
 
@@ -39,75 +37,6 @@ class NeedRoom(Exception):
     def __init__(self, nbytes: int) -> None:
         super().__init__(nbytes)
         self.nbytes = nbytes
-
-
-def drain(queue: deque[Any]) -> list[Any]:
-    """Empty a queue that other threads fill and drain too."""
-    taken = []
-    try:
-        while True:
-            taken.append(queue.popleft())
-    except IndexError:
-        return taken
-
-
-class Root(weakref.ref[Array]):
-    """An array that spans a block. Views of it keep it alive; when it dies it queues itself."""
-
-    # Set after creation: a weakref's own constructor, in C, takes a fifth of the time of one written here.
-    __slots__ = ("key", "queue", "ref")
-    key: int
-    queue: deque[Root]
-    ref: TensorRef
-
-
-def _died(root: Any) -> None:
-    root.queue.append(root)
-
-
-class Roots:
-    """The arrays that lie in shared blocks, found by identity."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[int, Root] = {}
-        self.dead: deque[Root] = deque()
-
-    def add(self, array: Array, ref: TensorRef) -> None:
-        root = Root(array, _died)
-        root.key = key = id(array)
-        root.queue = self.dead
-        root.ref = ref
-        self._by_id[key] = root
-
-    def bury(self) -> list[Root]:
-        """Those that died since the last time."""
-        buried: list[Root] = drain(self.dead)
-        for dead in buried:
-            if self._by_id.get(dead.key) is dead:
-                del self._by_id[dead.key]
-        return buried
-
-    def find(self, array: Array) -> TensorRef | None:
-        """Where an array, or a contiguous view of one, lies in shared memory."""
-        root = self._by_id.get(id(array))
-        if root is not None and root() is array:
-            return root.ref
-        base: Any = array.base
-        if base is None or (root := self._by_id.get(id(base))) is None:
-            return None
-        owner: Any = root()
-        if owner is not base:
-            return None
-        offset = array.ctypes.data - owner.ctypes.data
-        if offset < 0 or offset + array.nbytes > root.ref.nbytes:
-            return None
-        return root.ref._replace(offset=root.ref.offset + offset, nbytes=array.nbytes)
-
-    def living(self) -> list[Root]:
-        return [root for root in list(self._by_id.values()) if root() is not None]
-
-    def clear(self) -> None:
-        self._by_id.clear()
 
 
 class Block:

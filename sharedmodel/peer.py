@@ -24,8 +24,9 @@ from .codec import Decoder, Encoder
 from .culprit import explain
 from .errors import CannotCross, ProtocolError
 from .marks import outermost
-from .memory import Mapped, Owner, drain
+from .memory import Mapped, Owner
 from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
+from .roots import drain
 from .tensor import Array, Layout, TensorRef
 
 if TYPE_CHECKING:

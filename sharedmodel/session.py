@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -30,11 +30,11 @@ from .link import outgoing
 from .memory import NeedRoom
 from .patience import Patience
 from .segment import Segment
+from .stream import Stream
 from .tensor import Array
 from .tidy import ROOM, Tidier
 
 READ_SIZE: Final = 64 << 10
-CREDIT: Final = 8  # items of a stream taken, after which as many more are asked for
 CONTROL: Final = 0  # the object that stands for the host itself
 _AGAIN: Final = 1.0  # seconds after which who waits for another's reading looks whether that one is still there
 _READER_LEFT: Final = 0.05  # the same, of one that is about to send
@@ -42,7 +42,7 @@ _AT_ONCE: Final = (False,)
 _PATIENTLY: Final = (True,)
 
 
-class _Waiter(Pending):
+class Waiter(Pending):
     """A call whose thread may sleep on its gate while another thread reads."""
 
     gate: threading.Lock | None = None
@@ -90,7 +90,7 @@ class Session:
         self._poller.register(self._socket, select.POLLIN)
         self._send_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self._followers: deque[_Waiter] = deque()
+        self._followers: deque[Waiter] = deque()
         self._tidier: Tidier | None = None
         self._patience = Patience()
 
@@ -108,7 +108,7 @@ class Session:
         A stream comes back as an iterator. Raises what the model raised, CannotCross, DeadlineExceeded
         after ``timeout`` seconds, HostLost, or another error of the tree in `errors`.
         """
-        waiter = _Waiter(method)
+        waiter = Waiter(method)
         end = None if timeout is None else time.monotonic() + timeout
         try:
             data = self.channel.begin(waiter, ident, args, kwargs, timeout)
@@ -175,7 +175,7 @@ class Session:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def _send(self, data: bytes, end: float | None = None, waiter: _Waiter | None = None) -> bool:
+    def _send(self, data: bytes, end: float | None = None, waiter: Waiter | None = None) -> bool:
         """Whether the host may have got it; if not, the session is over.
 
         Raises DeadlineExceeded; then, and when interrupted, the call of which nothing has left is withdrawn,
@@ -205,7 +205,7 @@ class Session:
                     self.nudge()
         return True
 
-    def _give_up(self, waiter: _Waiter, frame: link.Outgoing) -> None:
+    def _give_up(self, waiter: Waiter, frame: link.Outgoing) -> None:
         """A call that could not be sent in time. The sending lock is held, or the frame was never put."""
         if frame[1]:
             self._outbox.put(outgoing(wire.frame([wire.CANCEL, waiter.rid])))
@@ -282,7 +282,7 @@ class Session:
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, waiter: _Waiter, end: float | None) -> None:
+    def _wait(self, waiter: Waiter, end: float | None) -> None:
         """Until there is news of the call. Raises DeadlineExceeded; a call that is left is cancelled."""
         held: deque[bool] = deque()
         try:
@@ -313,7 +313,7 @@ class Session:
                 follower.wake()
                 return
 
-    def _follow(self, waiter: _Waiter, end: float | None) -> None:
+    def _follow(self, waiter: Waiter, end: float | None) -> None:
         waiter.gate = gate = threading.Lock()
         gate.acquire()
         self._followers.append(waiter)
@@ -387,54 +387,6 @@ class Session:
         self._socket.close()
         for pending in ended:
             pending.news()
-
-
-class Stream(Iterator[Any]):
-    """The items of a streamed result, as they are made. Close it to end the method early."""
-
-    def __init__(self, session: Session, waiter: _Waiter, end: float | None) -> None:
-        self._session = session
-        self._waiter = waiter
-        self._end = end
-        self._taken = 0
-        self._closed = False
-
-    def __next__(self) -> Any:
-        waiter = self._waiter
-        items = waiter.stream
-        assert items is not None
-        if self._closed:
-            raise StopIteration
-        while not items and not waiter.done:
-            waiter.ready = False
-            if not items and not waiter.done:  # as they may have come before we reset the flag
-                self._session._wait(waiter, self._end)
-        if items:
-            self._taken += 1
-            if self._taken % CREDIT == 0 and not waiter.done:
-                self._session.credit(waiter, CREDIT)
-            return items.popleft()
-        self._closed = True
-        if waiter.error is not None:
-            raise waiter.error
-        raise StopIteration
-
-    def close(self) -> None:
-        """End the stream; the method in the host is told. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._session.cancel(self._waiter)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed and not self._waiter.done:
-            self._session.channel.drops.append(("stream", self._waiter.rid))
-            self._session.nudge()
 
 
 def _milliseconds(end: float | None) -> int | None:

@@ -15,7 +15,7 @@ import pytest
 from sharedmodel.channel import WINDOW
 from sharedmodel.errors import DeadlineExceeded, HostLost
 from sharedmodel.manager import ModelManager
-from sharedmodel.session import CREDIT, Session
+from sharedmodel.stream import CREDIT, Session
 from sharedmodel.sessions import SESSIONS
 
 from .crowd import Crowd, listen, probe, say, session, until
