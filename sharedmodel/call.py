@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import types
@@ -18,6 +19,8 @@ from .tensor import Array
 if TYPE_CHECKING:
     from .objects import Served
     from .peer import Peer
+
+logger = logging.getLogger("sharedmodel")
 
 _NOTHING: Final[Any] = ()
 WINDOW: Final = 16  # items of a stream that may be on their way
@@ -158,7 +161,10 @@ class Call:
         if self.credit is not None:
             self.credit.release()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                logger.exception("a callback of on_cancel() failed")  # the others are owed their call all the same
 
     def held(self) -> list[list[int]]:
         """The inputs that something in the host still refers to: ``[block, ticket]`` each."""

@@ -377,6 +377,8 @@ class Peer:
             return 0
         except OSError:  # the end of the connection is the reader's to see
             sent = len(data)
+            with contextlib.suppress(OSError):  # also where it has not ended yet: an answer must not just be missing
+                self.sock.shutdown(socket.SHUT_RDWR)
         if fds:
             link.close_all(list(fds))
         return sent

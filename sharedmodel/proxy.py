@@ -358,7 +358,7 @@ def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
     proxy._kind_ = kind
     direct = _Direct(service)
     proxy._session = lambda: direct  # type: ignore[assignment,method-assign,return-value]
-    proxy._close = weakref.finalize(proxy, service.let_go, served.ident, 1)
+    proxy._close = weakref.finalize(proxy, service.let_go_later, served.ident)
     return proxy
 
 

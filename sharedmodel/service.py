@@ -28,6 +28,7 @@ from .call import Call
 from .control import CONTROL, Control
 from .entry import Entry, Limits
 from .errors import NotPermitted, ProtocolError
+from .memory import drain
 from .objects import Objects, Served
 from .patience import Patience
 from .peer import BACKLOG_MOST, Peer
@@ -69,6 +70,7 @@ class Service:
         self._entry = entry or Entry(frozenset({os.geteuid()}))
         self._control = Served("", "host", Control(self), Control.EXPOSED)
         self._calls: deque[Call] = deque()
+        self._dead: deque[Any] = deque()
         self._epoll = select.epoll()
         self._pidfds: dict[int, Peer] = {}
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -197,6 +199,9 @@ class Service:
             self._accept()
         elif fd in self._pidfds:
             self._end(self._pidfds[fd], "")  # its process has ended
+        elif fd == self._wake_fd:
+            os.eventfd_read(fd)
+            self.workers.submit(self._bury)
 
     def _readable(self, peer: Peer) -> None:
         """Take in what a session has sent; what is wrong with it ends that session and touches no other."""
@@ -416,6 +421,16 @@ class Service:
     def let_go(self, ident: Any, count: int) -> None:
         """References that a session had are gone. What dies of it dies on this thread."""
         self.objects.decref(ident, count)
+
+    def let_go_later(self, ident: Any) -> None:
+        """As `let_go`, from a finalizer: it runs at any moment, with any lock held, and takes none."""
+        if not self._closed:
+            self._dead.append(ident)
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _bury(self) -> None:
+        for ident in drain(self._dead):
+            self.objects.decref(ident)
 
     def load_proxy(self, fields: list[Any]) -> Any:
         return load_in_host(self, fields)

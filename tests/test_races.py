@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gc
 import os
 import socket
 import threading
@@ -13,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel import link, wire
+from sharedmodel import link, reply, wire
 from sharedmodel.call import Call
 from sharedmodel.channel import Pending
-from sharedmodel.errors import HostLost, ProtocolError, UnknownObject
+from sharedmodel.errors import DeadlineExceeded, HostLost, ProtocolError, UnknownObject
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.peer import Peer
-from sharedmodel.proxy import ProxyRef, load_in_client, proxy_bytes
+from sharedmodel.proxy import ProxyRef, load_in_client, load_in_host, proxy_bytes
 from sharedmodel.service import Service
 from sharedmodel.session import Session
 
@@ -348,6 +350,7 @@ def test_a_frame_in_shared_memory_that_refers_to_itself_ends_that_session_alone(
     service: Service, session: Session
 ) -> None:
     with session_with(service) as hostile:
+        assert hostile.empty(1) is not None  # makes room
         ref, buffer, _ = hostile.channel.requests.place(4096)  # type: ignore[misc]
         frame = wire.frame([wire.SPILL, 1, ref.pack()])
         whole = wire.frame([wire.SPILL, 1, ref._replace(nbytes=len(frame) - wire.LENGTH).pack()])
@@ -364,3 +367,62 @@ def test_long_bytes_arrive_whether_they_are_read_on_the_loop_or_beside_it(servic
     with session_with(service) as session:
         assert call(session, "echo", sent) == sent
         assert call(session, "echo", items) == items
+
+
+def test_an_object_may_die_of_a_garbage_collection_at_any_moment(service: Service, session: Session) -> None:
+    """One that comes while the table of objects is locked, say."""
+    ident, exposed = session.control("create", "Item", [1], {})
+    cycle: list[Any] = [load_in_host(service, ["Item", service.address, ident, list(exposed), ""])]
+    cycle.append(cycle)
+    del cycle
+    with service.objects._lock:
+        gc.collect()
+    session.drop(ident)
+    until(lambda: session.control("number_of_objects") == 0)
+
+
+# -- ends ------------------------------------------------------------------------------------------------
+
+
+class Clumsy:
+    """Its callback fails."""
+
+    def __init__(self) -> None:
+        self.entered, self.left = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        with reply.on_cancel(self.stop):
+            self.entered.set()
+            self.left.wait(PATIENCE)
+
+    def stop(self) -> None:
+        self.left.set()
+        raise ValueError("as asked")
+
+
+def test_a_callback_that_fails_costs_neither_the_session_nor_the_other_callbacks(runtime: str) -> None:
+    first, second = Clumsy(), Clumsy()
+    with serving(runtime, first=first, second=second) as service, session_with(service) as session:
+        with pytest.raises(DeadlineExceeded):
+            session.call("first", "wait", (), {}, 0.05)
+        assert first.left.wait(PATIENCE)
+        assert call(session, "echo", 1) == 1
+        first.left.clear()
+        session.control("create", "Item", [1], {})
+        for name in ("first", "second"):
+            session._send(session.channel.begin(Pending("wait"), name, (), {}, None))
+        assert second.entered.wait(PATIENCE)
+        session.close()
+        assert second.left.wait(PATIENCE)
+        until(lambda: not service.objects.counted())
+
+
+def test_an_answer_that_can_not_be_sent_is_the_end_of_its_session(
+    service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(sock: socket.socket, data: Any, fds: tuple[int, ...] = ()) -> int:
+        raise OSError(errno.ETOOMANYREFS, "too many descriptors are under way")
+
+    call(session, "echo")
+    monkeypatch.setattr(link, "send", refuse)
+    assert isinstance(in_thread(lambda: error_of(lambda: session.call("probe", "plain", (1 << 20,), {})))(), HostLost)
