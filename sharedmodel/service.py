@@ -28,11 +28,11 @@ from .call import Call
 from .control import CONTROL, Control
 from .entry import Entry, Limits
 from .errors import NotPermitted, ProtocolError
-from .memory import drain
 from .objects import Objects, Served
 from .patience import Patience
 from .peer import BACKLOG_MOST, Peer
 from .proxy import load_in_host
+from .roots import drain
 from .workers import Workers
 
 QUICK: Final = 200e-6
