@@ -15,8 +15,9 @@ import pytest
 from sharedmodel.channel import WINDOW
 from sharedmodel.errors import DeadlineExceeded, HostLost
 from sharedmodel.manager import ModelManager
-from sharedmodel.stream import CREDIT, Session
+from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
+from sharedmodel.stream import CREDIT
 
 from .crowd import Crowd, listen, probe, say, session, until
 
