@@ -246,6 +246,10 @@ class Channel:
     def _item(self, message: list[Any]) -> None:
         pending = self.pending.get(message[1])
         if pending is not None and pending.stream is not None:
+            if (problem := self._decoder.problem) is not None:
+                self.drops.append(("stream", pending.rid))
+                self._finish(pending.rid, None, CannotCross(str(problem)))
+                return
             pending.stream.append(message[2])
             pending.news()
 

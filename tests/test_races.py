@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel import link, reply, wire
+from sharedmodel import codec, link, reply, wire
 from sharedmodel.call import Call
 from sharedmodel.channel import Pending
-from sharedmodel.errors import DeadlineExceeded, HostLost, ProtocolError, UnknownObject
+from sharedmodel.errors import CannotCross, DeadlineExceeded, HostLost, ProtocolError, UnknownObject
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.peer import Peer
 from sharedmodel.proxy import ProxyRef, load_in_client, load_in_host, proxy_bytes
 from sharedmodel.service import Service
 from sharedmodel.session import Session
+from sharedmodel.tensor import Unsupported
 
 from .crowd import until
 from .fake_host import fake_host
@@ -426,3 +427,22 @@ def test_an_answer_that_can_not_be_sent_is_the_end_of_its_session(
     call(session, "echo")
     monkeypatch.setattr(link, "send", refuse)
     assert isinstance(in_thread(lambda: error_of(lambda: session.call("probe", "plain", (1 << 20,), {})))(), HostLost)
+
+
+def test_a_result_of_a_dtype_that_is_unknown_here_gives_its_block_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(data: bytes) -> Any:
+        raise Unsupported("dtype bfloat16 needs the package ml_dtypes")
+
+    with session_with(service) as session:
+        with monkeypatch.context() as patched:
+            patched.setattr(codec, "read_header", unknown)
+            for _ in range(3):
+                with pytest.raises(CannotCross, match="ml_dtypes"):
+                    call(session, "filled", 1 << 20)
+            with pytest.raises(CannotCross, match="ml_dtypes"):
+                list(call(session, "stream", 3, 100_000))
+        call(session, "echo")
+        (peer,) = service.peers.values()
+        until(lambda: call(session, "echo") is None and peer.replies.live_bytes == 0)
