@@ -262,7 +262,7 @@ class Service:
         if pace > QUICK or call.problem is not None:
             self._lap += 1
             # Another thread gets the loop, and this one the call: so no hop lies in the call's own way.
-            self.workers.submit(self._lead)
+            self.workers.submit(self._lead, urgent=True)
             self._timed(call, served, pace)
             return False
         return self._inline(call, served, pace)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel import codec, link, reply, wire
+from sharedmodel import codec, link, reply, wire, workers
 from sharedmodel.call import Call
 from sharedmodel.channel import Pending
 from sharedmodel.errors import CannotCross, DeadlineExceeded, HostLost, ProtocolError, UnknownObject
@@ -446,3 +446,17 @@ def test_a_result_of_a_dtype_that_is_unknown_here_gives_its_block_back(
         call(session, "echo")
         (peer,) = service.peers.values()
         until(lambda: call(session, "echo") is None and peer.replies.live_bytes == 0)
+
+
+def test_with_every_worker_blocked_the_host_still_reads_and_ends_sessions(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "MOST", 3)
+    with session_with(service) as session:
+        for _ in range(4):
+            session._send(session.channel.begin(Pending("wait"), "probe", ("never",), {}, None))
+        with session_with(service) as other:
+            assert other.welcome
+    until(lambda: not service.peers)
+    with session_with(service) as session:
+        assert call(session, "echo", 1) == 1
