@@ -16,7 +16,7 @@ from typing import Any, Final
 from . import link, wire
 from .channel import Channel, Loader, Pending
 from .codec import ProxyBytes
-from .errors import DeadlineExceeded, HostLost, HostUnavailable, ProtocolError
+from .errors import DeadlineExceeded, HostLost, HostUnavailable
 from .handshake import Greeting
 from .memory import NeedRoom
 from .segment import Segment
@@ -95,7 +95,7 @@ class AsyncSession:
         end = None if timeout is None else self._loop.time() + timeout
         await self._begin(pending, ident, args, kwargs, end)
         await self._wait(pending, end)
-        if pending.error is not None:
+        if pending.error is not None and pending.stream is None:
             try:
                 raise pending.error
             finally:
@@ -252,7 +252,7 @@ class AsyncSession:
             return
         try:
             self.channel.feed(data, fds)
-        except (ProtocolError, OSError) as exc:
+        except Exception as exc:  # a message half taken in can't be taken up again
             self._lose(exc)
 
     def _lose(self, error: Exception) -> None:

@@ -108,7 +108,8 @@ class Channel:
                 raise explain(places(args, kwargs), self._proxy) from None
             raise
         pending.refs = encoder.refs
-        self._encoders.append(encoder)
+        if len(payload) <= wire.SPILL_FROM:  # a larger one's encoder keeps its buffer
+            self._encoders.append(encoder)
         self.pending[rid] = pending
         if released:
             pending.gave = released

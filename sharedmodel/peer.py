@@ -24,7 +24,7 @@ from .codec import Decoder, Encoder
 from .culprit import explain
 from .errors import CannotCross, ProtocolError
 from .marks import outermost
-from .memory import Mapped, Owner
+from .memory import FIRST_SEGMENT, Mapped, Owner
 from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
 from .roots import drain
 from .tensor import Array, Layout, TensorRef
@@ -243,6 +243,7 @@ class Peer:
 
     def add_requests(self, nbytes: int) -> int | None:
         """A further segment for the client's arrays, sent to it; None when it may have no more."""
+        nbytes = max(nbytes, FIRST_SEGMENT)  # or a million small ones would use up the maps of the process
         limit = self.service.limits.request_bytes
         if not self.shared_memory or self.request_bytes + nbytes > limit:
             return None
@@ -277,11 +278,12 @@ class Peer:
         kind = "memfd" if self.foreign else "shm"
         try:
             made = segment.create(nbytes, self.service.limits.kind or kind, writable=not of_requests)
+            theirs = os.dup(made.fd)
         except (OSError, MemoryError) as exc:
             self.service.warn_once("memory", f"no shared memory for {nbytes} bytes: {exc}; they go in frames")
             return None
         number = next(self._numbers)
-        self.send(wire.frame([wire.SEGMENT, number, made.size, made.kind, of_requests]), (os.dup(made.fd),))
+        self.send(wire.frame([wire.SEGMENT, number, made.size, made.kind, of_requests]), (theirs,))
         made.close()
         return number, made
 
@@ -336,7 +338,8 @@ class Peer:
             raise
         spills = len(payload) > wire.SPILL_FROM
         data = self._long(call.rid, payload, encoder) if spills else wire.framed(payload)
-        self._encoders.append(encoder)
+        if len(payload) <= wire.SPILL_FROM:  # a larger one's encoder keeps its buffer
+            self._encoders.append(encoder)
         return data
 
     def _long(self, rid: int, payload: bytes, encoder: Encoder) -> bytes:

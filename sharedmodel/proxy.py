@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 SERIALIZER: Final = "msgpack"
+_TYPES_MOST: Final = 1024
 
 
 class Token(NamedTuple):
@@ -197,6 +198,8 @@ def MakeProxyType(name: str, exposed: Sequence[str], _cache: dict[Any, Any] = {}
     if found is None:
         body: dict[str, Any] = {method: _forward(method) for method in exposed}
         found = type(name, (BaseProxy,), {**body, "_exposed_": exposed, "_made_": True})
+        if len(_cache) >= _TYPES_MOST:
+            _cache.clear()
         _cache[name, exposed] = found
     return found
 

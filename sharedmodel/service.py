@@ -79,6 +79,7 @@ class Service:
         self._started = 0.0
         self._lap = 0
         self._idle_lap = 0
+        self._next_beat = 0.0
         self._monitor_wake = threading.Event()
         self._monitor_sleeps = False
         self._patience = Patience()
@@ -171,9 +172,11 @@ class Service:
                 break
         else:
             events = poll(_HEARTBEAT)
-        self._patience.note(time.perf_counter() - start)
-        if not events:
-            self._heartbeat()
+        now = time.perf_counter()
+        self._patience.note(now - start)
+        if now > self._next_beat:
+            self._next_beat = now + _HEARTBEAT
+            self._heartbeat(idle=not events)
         return events
 
     def _tidy(self) -> None:
@@ -376,10 +379,10 @@ class Service:
         # The socket alone does not tell: a child that the client forked may hold it open.
         try:
             peer.pidfd = os.pidfd_open(peer.who.pid)
-            self._pidfds[peer.pidfd] = peer
-            self._epoll.register(peer.pidfd, select.EPOLLIN)
         except OSError:
-            peer.pidfd = -1  # in another pid namespace: its socket's end must do
+            return  # in another pid namespace: its socket's end must do
+        self._pidfds[peer.pidfd] = peer
+        self._epoll.register(peer.pidfd, select.EPOLLIN)
 
     def watch(self, peer: Peer) -> None:
         """Ask for the events that a session needs now."""
@@ -409,8 +412,9 @@ class Service:
         self._pidfds.pop(peer.pidfd, None)
         self.workers.submit(peer.close, urgent=True)
 
-    def _heartbeat(self) -> None:
-        self._idle()
+    def _heartbeat(self, *, idle: bool) -> None:
+        if idle:
+            self._idle()
         self._tidy()
         for peer in list(self.peers.values()):
             if not peer.greeted and peer.reception.late:
@@ -444,5 +448,7 @@ class Service:
 
 
 def _note(served: Served, method: str, took: float, pace: float) -> None:
+    if method not in served.exposed:
+        return  # a name that the client made up
     # Slow at once, quick only after several quick runs.
     served.pace[method] = took if took > pace or pace >= 1.0 else pace + (took - pace) / 4
