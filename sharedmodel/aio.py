@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from . import link, wire
 from .channel import Channel, Loader, Pending
 from .codec import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, HostUnavailable
+from .forks import FORKS
 from .handshake import Greeting
 from .memory import NeedRoom
 from .segment import Segment
@@ -57,6 +59,7 @@ class AsyncSession:
         self._growing: asyncio.Task[None] | None = None
         self._tidier: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._readable)
+        FORKS.watch(self)
 
     @classmethod
     async def open(
@@ -119,6 +122,14 @@ class AsyncSession:
     def close(self) -> None:
         """End the session; calls on their way end with HostLost. Idempotent."""
         self._lose(HostLost(f"the session with {self.address} was closed"))
+
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's. Its loop is not touched: it shares the parent's epoll."""
+        with contextlib.suppress(OSError):
+            os.close(self._socket.detach())
+        self._outbox.clear()
+        self._tidier = None
+        self.channel.forget()
 
     async def _begin(
         self, pending: _Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], end: float | None
@@ -261,6 +272,7 @@ class AsyncSession:
             self._loop.remove_writer(self._socket)
             self._socket.close()
         self._outbox.clear()
+        FORKS.leave(self)
         if self._tidier is not None:
             self._tidier.cancel()
         for pending in self.channel.lose(error):

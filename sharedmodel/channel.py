@@ -11,6 +11,7 @@ itself; `begin` may be called by any number of threads at once.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,7 +24,7 @@ from .culprit import explain
 from .errors import CannotCross, HostLost, ProtocolError
 from .link import close_all
 from .marks import outermost
-from .memory import VIEW_FROM, Mapped, Owner, make_private
+from .memory import VIEW_FROM, Mapped, Owner
 from .roots import Roots, drain
 from .segment import Segment
 from .tensor import Array, Layout, TensorRef
@@ -306,12 +307,18 @@ class Channel:
         self._fds.clear()
         return ended
 
-    def cut_off(self) -> None:
-        """Before a fork, with `requests.lock` held: what lives now becomes private to each process."""
-        self.requests.cut_off()
-        for root in self._views.living():
-            make_private(self.replies.segments[root.ref.segment], root.ref)
-        self._views.clear()
+    def forget(self) -> None:
+        """In a forked child: nothing of this is its own, except the arrays that live."""
+        self.lost = HostLost("this session belongs to the parent process")
+        self.pending.clear()
+        self.replies.segments.clear()
+        self.requests.lock = threading.Lock()  # the parent's was held over the fork
+        self.requests.close()
+
+    @property
+    def arrays(self) -> tuple[Roots, Roots]:
+        """What lives in shared memory here: the caller's arguments and its results."""
+        return self.requests.roots, self._views
 
 
 def _without(refs: Sequence[TensorRef], serial: int) -> Sequence[TensorRef]:

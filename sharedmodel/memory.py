@@ -163,11 +163,10 @@ class Owner:
             self._roots.add(array, ref)
         return array
 
-    def cut_off(self) -> None:
-        """Before a fork, with the lock held: arrays that live now become private, their blocks unused."""
-        for root in self._roots.living():
-            make_private(self._segments[root.ref.segment], root.ref)
-        self._roots.clear()  # none of them is found again, none of their pins ever goes
+    @property
+    def roots(self) -> Roots:
+        """The arrays that lie in its blocks. Cut off, their blocks are never used again: no pin of theirs goes."""
+        return self._roots
 
     def trim(self) -> list[int]:
         """Give back the segments without a block in use, all but a first small one; their numbers, for the peer.
@@ -261,9 +260,3 @@ def _inside(ref: TensorRef, span: Span) -> bool:
     return (
         ref.segment == span.segment and span.offset <= ref.offset and ref.offset + ref.nbytes <= span.offset + span.size
     )
-
-
-def make_private(segment: Segment, ref: TensorRef) -> None:
-    """Cut the pages of a block off from the peer. Blocks that arrays live in span whole pages."""
-    start = ref.offset // PAGE * PAGE
-    segment.make_private(start, -(-(ref.offset + ref.nbytes) // PAGE) * PAGE - start)

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from typing import Any
 
+from .arena import PAGE
 from .tensor import Array, TensorRef
 
 
@@ -75,8 +76,21 @@ class Roots:
             return None
         return root.ref._replace(offset=root.ref.offset + offset, nbytes=array.nbytes)
 
-    def living(self) -> list[Root]:
-        return [root for root in list(self._by_id.values()) if root() is not None]
+    @property
+    def living(self) -> bool:
+        """Whether one of them lives."""
+        return any(root() is not None for root in list(self._by_id.values()))
 
-    def clear(self) -> None:
+    def cut_off(self) -> None:
+        """Before a fork: those that live become private to each process. None of them is found again."""
+        for root in list(self._by_id.values()):
+            if (array := root()) is not None:
+                _make_private(array, root.ref)
         self._by_id.clear()
+
+
+def _make_private(array: Array, ref: TensorRef) -> None:
+    """Cut the pages of an array's block off from the peer. Blocks that arrays live in span whole pages."""
+    start = ref.offset // PAGE * PAGE
+    mapping: Any = array.base
+    mapping.make_private(start, -(-(ref.offset + ref.nbytes) // PAGE) * PAGE - start)

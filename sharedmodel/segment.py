@@ -40,42 +40,10 @@ _POPULATE_FROM: Final = 4 << 20
 _MADV_POPULATE_WRITE: Final = 23
 
 
-class Segment:
-    """One mapped buffer. ``map`` is the buffer, ``size`` its bytes, ``fd`` its descriptor."""
+class Mapping(mmap.mmap):
+    """The buffer. Arrays in it keep it, and with it the descriptor that cutting them off takes."""
 
-    __slots__ = ("__weakref__", "_fd", "kind", "map", "size")
-
-    def __init__(self, fd: int, size: int, kind: str, *, writable: bool = True) -> None:
-        """Map ``size`` bytes of ``fd``, which is the segment's from now on.
-
-        Raises OSError where mapping is refused (limits, no permission); the descriptor is closed.
-        """
-        self._fd = -1
-        self.size = size
-        self.kind = kind
-        populate = mmap.MAP_POPULATE if size >= _POPULATE_FROM else 0
-        try:
-            if os.fstat(fd).st_size < size:
-                raise OSError(errno.EINVAL, "the segment is smaller than its peer says")
-            protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
-            self.map = mmap.mmap(fd, size, mmap.MAP_SHARED | populate, protection)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd = fd
-
-    @property
-    def fd(self) -> int:
-        return self._fd
-
-    def close(self) -> None:
-        """Give up the descriptor. The mapping itself goes when nothing refers to it any more."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
+    fd = -1
 
     def make_private(self, offset: int, size: int) -> None:
         """Cut a page-aligned range off from the peer, in place, its content kept (copy on write).
@@ -83,7 +51,51 @@ class Segment:
         What a fork needs: afterwards each of the two processes has the range for itself. Nothing is
         copied here, and no write by another thread can be lost, since the pages stay as they are.
         """
-        _libc_mmap(ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + offset, size, self._fd, offset)
+        _libc_mmap(ctypes.addressof(ctypes.c_char.from_buffer(self)) + offset, size, self.fd, offset)
+
+    def close_descriptor(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close_descriptor()
+
+
+class Segment:
+    """One mapped buffer. ``map`` is the buffer, ``size`` its bytes, ``fd`` its descriptor."""
+
+    __slots__ = ("__weakref__", "kind", "map", "size")
+
+    def __init__(self, fd: int, size: int, kind: str, *, writable: bool = True) -> None:
+        """Map ``size`` bytes of ``fd``, which is the segment's from now on.
+
+        Raises OSError where mapping is refused (limits, no permission); the descriptor is closed.
+        """
+        self.size = size
+        self.kind = kind
+        populate = mmap.MAP_POPULATE if size >= _POPULATE_FROM else 0
+        try:
+            if os.fstat(fd).st_size < size:
+                raise OSError(errno.EINVAL, "the segment is smaller than its peer says")
+            protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
+            self.map = Mapping(fd, size, mmap.MAP_SHARED | populate, protection)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.map.fd = fd
+
+    @property
+    def fd(self) -> int:
+        return self.map.fd
+
+    def close(self) -> None:
+        """Give up the descriptor. The mapping itself goes when nothing refers to it any more."""
+        self.map.close_descriptor()
+
+    def make_private(self, offset: int, size: int) -> None:
+        """See `Mapping.make_private`."""
+        self.map.make_private(offset, size)
 
     def forget(self, offset: int, size: int) -> None:
         """Give the pages of a range back to the machine; it reads as zeros and is warmed by `refill`."""

@@ -26,6 +26,7 @@ from . import handshake, link, wire
 from .channel import Channel, Loader, Pending
 from .codec import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, ProtocolError
+from .forks import FORKS
 from .link import outgoing
 from .memory import NeedRoom
 from .patience import Patience
@@ -93,6 +94,7 @@ class Session:
         self._followers: deque[Waiter] = deque()
         self._tidier: Tidier | None = None
         self._patience = Patience()
+        FORKS.watch(self)
 
     @property
     def alive(self) -> bool:
@@ -170,8 +172,9 @@ class Session:
         """In a forked child: let go of what is the parent's, without a word to the host."""
         with contextlib.suppress(OSError):
             os.close(self._socket.detach())
-        self.channel.lost = HostLost("this session belongs to the parent process")
-        self.channel.replies.segments.clear()
+        self._send_lock = threading.Lock()  # a thread that is not here may have held them
+        self._read_lock = threading.Lock()
+        self.channel.forget()
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -380,6 +383,7 @@ class Session:
 
     def _lose(self, error: Exception) -> None:
         ended = self.channel.lose(error)
+        FORKS.leave(self)
         if self._tidier is not None:
             self._tidier.close()
         with contextlib.suppress(OSError):

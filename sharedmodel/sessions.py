@@ -27,7 +27,6 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._keys: dict[str, bytes] = {}
         self._options: dict[str, dict[str, Any]] = {}
-        self._quiesced: list[Session] = []
         self._hooked = False
 
     def remember(self, address: str, authkey: bytes | None = None, **options: Any) -> None:
@@ -46,6 +45,7 @@ class Sessions:
         session = self._open.get(address)
         if session is not None and session.channel.lost is None:
             return session
+        self._hook()
         end = None if timeout is None else time.monotonic() + timeout
         gate = self._gates.setdefault(address, threading.RLock())
         held: deque[bool] = deque()
@@ -80,7 +80,6 @@ class Sessions:
     def _connect(self, address: str, timeout: float | None, key: bytes | None) -> Session:
         from .proxy import load_in_client, proxy_bytes
 
-        self._hook()
         options = self._options.get(address, {})
         load = load_in_client(address)
         proxies: ProxyBytes = proxy_bytes
@@ -99,31 +98,12 @@ class Sessions:
     def _hook(self) -> None:
         if not self._hooked:
             self._hooked = True
-            os.register_at_fork(
-                before=self._before_fork, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
-            )
+            os.register_at_fork(after_in_child=self._in_child)
 
-    def _before_fork(self) -> None:
-        self._lock.acquire()
-        for session in self._open.values():
-            session.channel.requests.lock.acquire()
-            self._quiesced.append(session)
-            if session.alive:
-                session.channel.cut_off()
-
-    def _after_in_parent(self) -> None:
-        for session in self._quiesced:
-            session.channel.requests.lock.release()
-        self._quiesced.clear()
-        self._lock.release()
-
-    def _after_in_child(self) -> None:
-        for session in self._quiesced:
-            session.forget()
-        self._quiesced.clear()
-        self._open = {}
+    def _in_child(self) -> None:
         self._lock = threading.RLock()
         self._gates = {}
+        self._open = {}
 
 
 def _own_key() -> bytes | None:
