@@ -17,12 +17,14 @@ import os
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
 from .errors import ProtocolError, SharedModelError
+from .roots import drain
 from .sessions import SESSIONS
 
 if TYPE_CHECKING:
@@ -323,24 +325,37 @@ def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...], str]:
     return Token(*fields[:3]), tuple(fields[3]), fields[4]
 
 
-def load_in_client(address: str) -> Callable[[list[Any]], Any]:
-    """How proxies that come from a host are made: their reference has been counted by it."""
+class load_in_client:
+    """How proxies that come from a host are made: their reference has been counted by it.
 
-    def load(fields: list[Any]) -> BaseProxy:
+    Those of another host are counted there, by `settle`. Whoever loads reads for all threads: no call may
+    be made meanwhile, by a constructor of the user's either.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.unsettled: deque[BaseProxy] = deque()
+
+    def __call__(self, fields: list[Any]) -> BaseProxy:
         token, exposed, kind = _checked(fields)
         proxytype = _loaded(kind)
         if proxytype is None or proxytype.__init__ is not BaseProxy.__init__:
-            proxytype = AutoProxy  # this thread reads for all: no constructor of the user's may call from here
-        make = granted if token.address == address else _counted
-        proxy: BaseProxy = make(proxytype, token, exposed=exposed)
+            proxytype = AutoProxy
+        proxy: BaseProxy
+        if token.address == self._address:
+            proxy = granted(proxytype, token, exposed=exposed)
+        else:
+            proxy = proxytype(token, SERIALIZER, exposed=exposed, manager_owned=True)
+            self.unsettled.append(proxy)
         proxy._kind_ = kind
         return proxy
 
-    return load
-
-
-def _counted(proxytype: Callable[..., Any], token: Token, **kwargs: Any) -> Any:
-    return proxytype(token, SERIALIZER, **kwargs)
+    def settle(self) -> None:
+        """Count the references to objects of other hosts that have come."""
+        for proxy in drain(self.unsettled):
+            proxy._owned_by_manager = False
+            with contextlib.suppress(SharedModelError, OSError):  # told at its first use instead
+                proxy._incref()
 
 
 def load_unowned(fields: list[Any]) -> BaseProxy:

@@ -423,8 +423,10 @@ class Service:
     # -- for sessions ------------------------------------------------------------------------------------
 
     def let_go(self, ident: Any, count: int) -> None:
-        """References that a session had are gone. What dies of it dies on this thread."""
-        self.objects.decref(ident, count)
+        """References that a session had are gone. What dies of it dies on a worker: its end may take long."""
+        last = [self.objects.decref(ident, count)]
+        if last[0] is not None:
+            self.workers.submit(last.clear)
 
     def let_go_later(self, ident: Any) -> None:
         """As `let_go`, from a finalizer: it runs at any moment, with any lock held, and takes none."""

@@ -84,6 +84,9 @@ class Session:
             raise
         self.shared_memory = shared_memory
         self.channel = Channel(self._grow, proxy, load, self._grown)
+        # What has come and is to be counted elsewhere: no call may be made while this thread reads for all.
+        self._unsettled: deque[Any] = getattr(load, "unsettled", deque())
+        self._settle: Callable[[], Any] = getattr(load, "settle", int)
         self._inbox = link.Inbox(self._socket)
         self._outbox = link.Outbox(self._socket)
         self._refused: set[int] = set()  # threads whose arrays go in the frame, because there is no more room
@@ -304,6 +307,8 @@ class Session:
                 self._read_lock.release()
             if not self._read_lock.locked():
                 self._pass_on()  # also one that was given the turn as it left
+        if self._unsettled:
+            self._settle()
 
     def _pass_on(self) -> None:
         """Wake one that still waits, to read for all. One whose reply has come would not."""
