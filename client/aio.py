@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sharedmodel.aio import AsyncSession
-from sharedmodel.errors import HostLost
+from sharedmodel.errors import DeadlineExceeded, HostLost
 from sharedmodel.proxy import load_unowned, proxy_bytes
 from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
@@ -79,12 +79,18 @@ class AsyncHost:
         timeout: float | None = None,
         replays: int = REPLAYS,
     ) -> Any:
-        """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet."""
+        """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet.
+
+        ``timeout`` is for all of it.
+        """
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
         idle = 1
         while True:
-            session = await self.session()
+            session = await self._session_by(end)
+            left = None if end is None else max(0.0, end - loop.time())
             try:
-                return await session.call(ident, method, args, kwargs or {}, timeout)
+                return await session.call(ident, method, args, kwargs or {}, left)
             except HostLost as exc:
                 if not exc.begun and idle:
                     idle = 0
@@ -92,6 +98,13 @@ class AsyncHost:
                     replays -= 1
                 else:
                     raise
+
+    async def _session_by(self, end: float | None) -> AsyncSession:
+        try:
+            async with asyncio.timeout_at(end):
+                return await self.session()
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.address} did not answer before the caller's deadline") from None
 
     async def session(self, timeout: float | None = None) -> AsyncSession:
         """The live session, made anew if the host was restarted."""

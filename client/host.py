@@ -7,6 +7,7 @@ worker, in a pool; each process makes its own session at the first call.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ class Host:
         return SESSIONS.current(self.address)
 
     def _ask(self, ident: Any, method: str, *args: Any) -> Any:
-        return replayed(self.address, lambda session: session.call(ident, method, args, {}), REPLAYS)
+        return replayed(self.address, lambda session, left: session.call(ident, method, args, {}, left), REPLAYS)
 
     def __enter__(self) -> Host:
         return self
@@ -122,8 +123,9 @@ class Model:
         args, kwargs = with_files_read(self._info, method, args, kwargs)
         replays = REPLAYS if method in self._info["idempotent"] else 0
         return replayed(
-            self._address, lambda session: session.call(self._name, method, args, kwargs, self._timeout), replays
-        )
+            self._address, lambda session, left: session.call(self._name, method, args, kwargs, left),
+            replays, self._timeout,
+        )  # fmt: skip
 
     def __reduce__(self) -> Any:
         return Model, (self._address, self._name, self._info, self._timeout)
@@ -151,13 +153,21 @@ class _Method:
         return f"<method {self._name} of {self._model!r}>"
 
 
-def replayed(address: str, call: Callable[[Session], Any], replays: int) -> Any:
-    """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet."""
+def replayed(
+    address: str, call: Callable[[Session, float | None], Any], replays: int, timeout: float | None = None
+) -> Any:
+    """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet.
+
+    ``call`` gets the session and the seconds that are left of ``timeout``, which is for all of it.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
     idle = 1  # a session whose host died while nobody called is noticed by the next call only
     while True:
-        session = SESSIONS.current(address)
+        session = SESSIONS.current(address, timeout)
+        if end is not None:
+            timeout = max(0.0, end - time.monotonic())
         try:
-            return call(session)
+            return call(session, timeout)
         except HostLost as exc:
             if not exc.begun and idle:
                 idle = 0
