@@ -29,6 +29,7 @@ from .tensor import Array, Layout, TensorRef
 VIEW_FROM: Final = 256 << 10  # results up to this are copied out (cheaper than a view), larger ones are views
 FIRST_SEGMENT: Final = 1 << 20
 _LARGEST_STEP: Final = 64 << 20
+_HARD: Final = 2  # times the quota, after which results go in frames: those wait until they are read
 
 
 class NeedRoom(Exception):
@@ -110,7 +111,12 @@ class Owner:
         return None
 
     def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
-        """A block for a copy; the flag says that the reader must copy it out (past the quota)."""
+        """A block for a copy; the flag says that the reader must copy it out (past the quota).
+
+        None where there is no room, or where the reader has not taken out what it should have.
+        """
+        if self._arena.live_bytes > _HARD * self.quota:
+            return None
         taken = self.allocate(nbytes)
         if taken is None:
             return None

@@ -65,6 +65,7 @@ class Peer:
         self.replies = Owner(self._grow_replies, service.limits.reply_quota, lends=True)
         self.request_bytes = 0
         self.unsent = 0
+        self._parked: list[Call] = []
         self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._framer = wire.Framer()
         self._parts = wire.Parts(service.limits.payload)
@@ -385,6 +386,24 @@ class Peer:
         if fds:
             link.close_all(list(fds))
         return sent
+
+    def park(self, call: Call) -> bool:
+        """Keep a call until the client has read what it was sent; whether that has to be waited for."""
+        if self.unsent < BACKLOG_MOST:
+            return False
+        with self.lock:
+            if self.unsent < BACKLOG_MOST:
+                return False
+            self._parked.append(call)
+            return True
+
+    def unpark(self) -> list[Call]:
+        """The calls that need not wait any more."""
+        with self.lock:
+            calls: list[Call] = []
+            if self.unsent < BACKLOG_MOST:
+                calls, self._parked = self._parked, calls
+            return calls
 
     def flush(self) -> None:
         """The socket takes more again."""

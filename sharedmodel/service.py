@@ -195,6 +195,7 @@ class Service:
         if peer is not None:
             if mask & select.EPOLLOUT:
                 peer.flush()
+                self._calls.extend(peer.unpark())
                 self.watch(peer)
             if mask & ~select.EPOLLOUT:
                 self._readable(peer)
@@ -230,6 +231,8 @@ class Service:
 
     def run_here(self, call: Call) -> None:
         """Run a call on this thread, which is a worker's."""
+        if call.peer.park(call):
+            return
         try:
             served = self.objects.get(call.ident)
         except KeyError as exc:
@@ -256,6 +259,8 @@ class Service:
 
     def _dispatch(self, call: Call) -> bool:
         """Run a call here or on a worker. False when this thread has lost the loop meanwhile."""
+        if call.peer.park(call):
+            return True
         try:
             served = self._control if call.ident == CONTROL else self.objects.get(call.ident)
         except KeyError as exc:
