@@ -17,6 +17,8 @@ a lambda as callable, under ``spawn``       TypeError: it can't be sent to the n
 ``address=("host", port)``                  ValueError: one host only; give a path
 ``serializer="pickle"``, ``"xmlrpclib"``    ignored: there is one wire
 arrays as arguments are private copies      read-only views; copy what you keep and change
+calls of one thread are served by one       by any thread of the host: an RLock taken in one call can't be
+                                            released in the next (RuntimeError, its own); use a Lock
 ``RemoteError`` with a traceback as text    the exception itself, its remote traceback as ``__cause__``; an
                                             initializer that fails too (there: ``EOFError``)
 ``start()`` at import or without a main     RuntimeError that names the line to move
@@ -41,6 +43,18 @@ from .channel import places
 from .culprit import explain
 from .errors import BadArgument, CannotCross, HostUnavailable, RemoteError
 from .objects import Objects, Registration
+from .proxies import (
+    AcquirerProxy,
+    ArrayProxy,
+    BarrierProxy,
+    BaseListProxy,
+    ConditionProxy,
+    DictProxy,
+    EventProxy,
+    IteratorProxy,
+    ListProxy,
+    ValueProxy,
+)
 from .proxy import (
     SERIALIZER,
     AutoProxy,
@@ -56,10 +70,19 @@ from .sessions import SESSIONS
 from .starting import end_process, end_with_parent, must_not_be_importing, send_failure
 
 __all__ = [
+    "AcquirerProxy",
+    "ArrayProxy",
     "AuthenticationError",
     "AutoProxy",
+    "BarrierProxy",
+    "BaseListProxy",
     "BaseManager",
     "BaseProxy",
+    "ConditionProxy",
+    "DictProxy",
+    "EventProxy",
+    "IteratorProxy",
+    "ListProxy",
     "MakeProxyType",
     "ModelManager",
     "Namespace",
@@ -68,6 +91,7 @@ __all__ = [
     "RemoteError",
     "Server",
     "Token",
+    "ValueProxy",
 ]
 
 INITIAL, STARTED, SHUTDOWN = range(3)

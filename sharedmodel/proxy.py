@@ -199,6 +199,7 @@ def MakeProxyType(name: str, exposed: Sequence[str], _cache: dict[Any, Any] = {}
     found: type[BaseProxy] | None = _cache.get((name, exposed))
     if found is None:
         body: dict[str, Any] = {method: _forward(method) for method in exposed}
+        body["__module__"] = sys._getframe(1).f_globals.get("__name__")  # where it will be found, to be pickled
         found = type(name, (BaseProxy,), {**body, "_exposed_": exposed, "_made_": True})
         if len(_cache) >= _TYPES_MOST:
             _cache.clear()

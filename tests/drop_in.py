@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
@@ -36,4 +37,5 @@ def run(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def same(program: str, method: str, place: Path, *, quiet: bool = True) -> None:
     """Fails unless the program prints the same both times."""
     ours = prints(program, method, place, changed=True, quiet=quiet)
-    assert ours == prints(program, method, place, changed=False, quiet=quiet)
+    theirs = prints(program, method, place, changed=False, quiet=quiet)
+    assert ours == theirs, "\n".join(difflib.unified_diff(theirs, ours, "the standard library", "ours", lineterm=""))

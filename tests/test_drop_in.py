@@ -26,6 +26,11 @@ def test_queues_dicts_lists_and_locks_are_shared_as_in_the_standard_library(meth
     same("containers", method, tmp_path)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_standard_librarys_own_proxies_work_as_there(method: str, tmp_path: Path) -> None:
+    same("standard", method, tmp_path)
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_iterators_and_namespaces_work_as_in_the_standard_library(method: str, tmp_path: Path) -> None:
     same("iterating", method, tmp_path)
