@@ -11,7 +11,7 @@ import msgpack
 import numpy as np
 
 from sharedmodel import handshake, wire
-from sharedmodel.codec import BIGINT, PROXY, extension
+from sharedmodel.extensions import BIGINT, PROXY, extension
 from sharedmodel.tensor import TensorRef, header_of
 
 from .raw import call, tensor

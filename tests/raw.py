@@ -16,7 +16,8 @@ from typing import Any
 import msgpack
 
 from sharedmodel import handshake, wire
-from sharedmodel.codec import Encoder, extension
+from sharedmodel.codec import Encoder
+from sharedmodel.extensions import extension
 from sharedmodel.tensor import TensorRef
 
 PATIENCE = 30.0

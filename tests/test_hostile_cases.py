@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sharedmodel import handshake, link, wire
-from sharedmodel.codec import PROXY, extension
+from sharedmodel.extensions import PROXY, extension
 from sharedmodel.session import Session
 from sharedmodel.tensor import TensorRef, header_of
 
