@@ -68,7 +68,8 @@ def test_nonsense_that_breaks_no_rule_is_answered_and_the_session_goes_on(host: 
 
 def test_nothing_but_a_greeting_is_heard_before_the_greeting(host: Host, good: Session) -> None:
     greetings = [
-        wire.frame([wire.HELLO]), wire.frame([wire.HELLO, 1, 1, {}, b"", 1]), wire.frame([wire.HELLO, "1", "1", {}, b""]),
+        wire.frame([wire.HELLO]), wire.frame([wire.HELLO, 1, 1, {}, b"", 1]),
+        wire.frame([wire.HELLO, "1", "1", {}, b""]),
         wire.frame([wire.HELLO, 2, 9, {}, b""]), wire.frame([wire.HELLO, 1, 1, [], b""]),
         wire.frame([wire.HELLO, 1, 1, {}, "x"]), wire.frame([wire.HELLO, None, [], {}, b""]),
         call(extension(PROXY, msgpack.packb(["t", "/nowhere", "1", [], ""]))), wire.frame([wire.PING, 1]),
