@@ -55,8 +55,8 @@ class Call:
         _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _ = message
         if type(self.rid) is not int or self.rid >> 63 or type(self.method) is not str:
             raise TypeError("request number and method")
-        if type(self.ident) is not str and type(self.ident) is not int:
-            raise TypeError("object")  # an array here could not even be compared
+        if type(self.ident) is not str and (type(self.ident) is not int or self.ident != 0):
+            raise TypeError("object")  # an array here could not even be compared, nor an int of 5000 digits shown
         if type(self.args) is not list or type(self.kwargs) is not dict:
             raise TypeError("arguments")
         self.peer = peer
@@ -95,7 +95,8 @@ class Call:
             reply.current.call = None
 
     def _stream(self, items: types.GeneratorType[Any, Any, Any]) -> None:
-        self.credit = threading.Semaphore(WINDOW)
+        # Bounded: with credit to spare a client that does not read would fill the host's memory.
+        self.credit = threading.BoundedSemaphore(WINDOW)
         self.peer.background(lambda: self._pump(items))
 
     def check(self) -> None:
@@ -159,7 +160,8 @@ class Call:
             self.cancelled = True
             callbacks, self.callbacks = self.callbacks or [], None
         if self.credit is not None:
-            self.credit.release()
+            with contextlib.suppress(ValueError):  # the window is open as it is
+                self.credit.release()
         for callback in callbacks:
             try:
                 callback()

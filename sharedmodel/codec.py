@@ -47,6 +47,8 @@ from .tensor import Array, Layout, Order, TensorRef, Unsupported, header_of, rea
 from .values import read_memoryview, read_moment, write_complex, write_int, write_memoryview, write_moment
 
 INLINE_MAX: Final = 2048
+_COLLIDING_MOST: Final = 1000  # keys of one table that may have the hash of another
+_SPREAD_FROM: Final = 8 << 10  # a shorter payload has no room for so many
 
 
 ProxyBytes = Callable[[Any], "bytes | None"]
@@ -181,8 +183,8 @@ class Decoder:
         self._depth = 0
         self.problem = None
         try:
-            message = msgpack.unpackb(payload, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
-            if type(message[0]) is int:
+            message = self._unpacked(payload)
+            if type(message[0]) is int and 0 <= message[0] < 256:
                 return message  # type: ignore[no-any-return]
         except (ProtocolError, MemoryError):
             raise
@@ -204,11 +206,20 @@ class Decoder:
         except Exception as exc:
             raise ProtocolError(f"a malformed extension of kind {code}: {exc}") from exc
 
+    def _unpacked(self, data: Any) -> Any:
+        return msgpack.unpackb(
+            data,
+            ext_hook=self._ext,
+            object_pairs_hook=_table if len(data) > _SPREAD_FROM else None,
+            strict_map_key=False,
+            unicode_errors="surrogatepass",
+        )
+
     def nested(self, data: Any) -> Any:
         self._depth += 1
         if self._depth > wire.MAX_DEPTH:
             raise ProtocolError(f"nested deeper than {wire.MAX_DEPTH}")
-        value = msgpack.unpackb(data, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
+        value = self._unpacked(data)
         self._depth -= 1
         return value
 
@@ -255,7 +266,29 @@ class Decoder:
     def proxy(self, data: bytes) -> Any:
         if self._proxy is None:
             raise ProtocolError("a proxy where none is expected")
-        return self._proxy(self.sequence(data))
+        fields = self.sequence(data)
+        if self.problem is not None:
+            return None  # the call has failed already: no further host is asked
+        try:
+            return self._proxy(fields)
+        except ProtocolError:
+            raise
+        except Exception as exc:  # its object is gone, its host does not answer: that call's misfortune
+            self.problem = exc
+            return None
+
+
+def _table(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if len(pairs) > _COLLIDING_MOST:
+        _spread([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _spread(keys: list[Any]) -> list[Any]:
+    """The keys. Raises ProtocolError for ones chosen to collide: a table of them takes minutes, with the GIL held."""
+    if len(keys) > _COLLIDING_MOST and len(keys) - len(set(map(hash, keys))) > _COLLIDING_MOST:
+        raise ProtocolError("keys that all have the same hash")
+    return keys
 
 
 def _packer(default: Callable[[Any], Any], size: int, errors: str | None = None) -> msgpack.Packer:
@@ -290,8 +323,8 @@ _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     BIGINT: lambda _, data: int.from_bytes(data, "little", signed=True),
     COMPLEX: lambda _, data: complex(np.frombuffer(data, np.complex128, 1)[0]),
     TUPLE: lambda decoder, data: tuple(decoder.sequence(data)),
-    SET: lambda decoder, data: set(decoder.sequence(data)),
-    FROZENSET: lambda decoder, data: frozenset(decoder.sequence(data)),
+    SET: lambda decoder, data: set(_spread(decoder.sequence(data))),
+    FROZENSET: lambda decoder, data: frozenset(_spread(decoder.sequence(data))),
     BYTEARRAY: lambda _, data: bytearray(data),
     MEMORYVIEW: read_memoryview,
     MOMENT: read_moment,

@@ -58,7 +58,7 @@ class Greeting:
         """What to send next. Raises what the host refused with, or AuthenticationError."""
         answer = b""
         for payload in self._framer.feed(data):
-            answer += self._message(wire.read(payload, _no_extension))
+            answer += self._message(read(payload))
         return answer
 
     def _message(self, message: list[Any]) -> bytes:
@@ -178,6 +178,11 @@ def _authentication_error(text: str) -> Exception:
     from multiprocessing import AuthenticationError
 
     return AuthenticationError(text)
+
+
+def read(payload: Any) -> list[Any]:
+    """A message of the handshake: plain values only. Raises ProtocolError."""
+    return wire.read(payload, _no_extension)
 
 
 def _no_extension(code: int, data: bytes) -> Any:

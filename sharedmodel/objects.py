@@ -203,7 +203,9 @@ class Objects:
 
     def _unknown(self, ident: Any) -> UnknownObject:
         names = ", ".join(sorted(served.ident for served in self.named())) or "none"
-        return UnknownObject(f"no object {ident!r} here (it was dropped, or its host was restarted); by name: {names}")
+        shown = repr(ident) if type(ident) is str else f"of {type(ident)}"  # an int of 5000 digits has no repr
+        gone = "it was dropped, or its host was restarted"
+        return UnknownObject(f"no object {shown:.80} here ({gone}); by name: {names}")
 
 
 def public_methods(obj: Any) -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from . import failure, link, segment, wire
+from . import failure, handshake, link, segment, wire
 from .call import Call, Input, InputRef, let_go
 from .codec import Decoder, Encoder
 from .culprit import explain
@@ -101,10 +101,8 @@ class Peer:
 
     def message(self, payload: Any) -> None:
         try:
-            message = self._decoder.unpack(payload)
+            message = self._decoder.unpack(payload) if self.greeted else handshake.read(payload)
         except NotHere:
-            if not self.greeted:
-                raise
             self._inputs = []
             self._defer(payload)
             return
@@ -138,7 +136,9 @@ class Peer:
 
     def _credit(self, message: list[Any]) -> None:
         call = self.calls.get(message[1])
-        if call is not None and call.credit is not None and 0 < message[2] <= 1024:
+        if call is not None and call.credit is not None:
+            if type(message[2]) is not int:
+                raise TypeError("credit")
             call.credit.release(message[2])
 
     def _release(self, message: list[Any]) -> None:
@@ -163,6 +163,8 @@ class Peer:
         ref = TensorRef.unpack(message[2], 0)
         if self._spilled:
             raise ProtocolError("a frame in shared memory that refers to another")
+        if ref.nbytes > self.service.limits.payload:
+            raise ProtocolError(f"a frame of {ref.nbytes} bytes in shared memory")
         if ref.nbytes > DEFER_FROM and self.requests.checked(ref):
             self._defer(ref)
             return
@@ -183,6 +185,8 @@ class Peer:
             if message[0] != wire.CALL:
                 raise ProtocolError(f"a frame of kind {message[0]} in pieces")
             call = self._taken(message, aside.inputs, aside.decoder.problem)
+        except (ValueError, TypeError, IndexError, OverflowError) as exc:
+            self.service.fault(self, ProtocolError(f"a malformed frame in pieces: {exc}"))
         except Exception as exc:
             self.service.fault(self, exc)
         else:

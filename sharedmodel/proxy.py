@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 SERIALIZER: Final = "msgpack"
+_FOREIGN_TIMEOUT: Final = 10.0  # seconds in which the host of a proxy that a client passes must answer
 _TYPES_MOST: Final = 1024
 
 
@@ -318,12 +319,21 @@ def _loaded(kind: str) -> Any:
     return found if isinstance(found, type) and issubclass(found, BaseProxy) else None
 
 
+# What a proxy itself consists of and lives by is never forwarded, whatever a peer says is exposed.
+_OWN: Final = frozenset(dir(BaseProxy)) | {"__del__", "__set_name__", "__class_getitem__"}
+_OFFERED: Final = frozenset(
+    {"__str__", "__repr__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__format__"}
+    | set(NamespaceProxy._exposed_ or ())
+)
+
+
 def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...], str]:
     if len(fields) != 5 or type(fields[3]) is not list:
         raise ProtocolError("a malformed proxy")
     if not all(type(text) is str for text in (*fields[:3], *fields[3], fields[4])):
         raise ProtocolError("a malformed proxy")
-    return Token(*fields[:3]), tuple(fields[3]), fields[4]
+    exposed = tuple(name for name in fields[3] if name not in _OWN or name in _OFFERED)
+    return Token(*fields[:3]), exposed, fields[4]
 
 
 class load_in_client:
@@ -371,8 +381,10 @@ def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
     """A proxy that a client sends: to an object here it is direct, and keeps it alive."""
     token, exposed, kind = _checked(fields)
     if token.address != service.address:
+        SESSIONS.current(token.address, _FOREIGN_TIMEOUT)
         return AutoProxy(token, exposed=exposed)
     served = service.objects.incref(token.id)
+    exposed = tuple(name for name in exposed if name in served.exposed)
     proxy = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(token, incref=False, manager_owned=True)
     proxy._kind_ = kind
     direct = _Direct(service)

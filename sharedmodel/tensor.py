@@ -24,6 +24,7 @@ from .errors import CannotCross, ProtocolError
 MAX_DIMS: Final = 64  # numpy's own limit since 2.0
 MAX_BYTES: Final = 1 << 48  # far above any machine, far below an int64 overflow
 _CACHE_MAX: Final = 2048
+_CACHED_LENGTH: Final = 1024
 _ALIGN: Final = 16
 _FIXED: Final = struct.Struct("<HBB")
 _REF: Final = struct.Struct("<IQQQ")
@@ -98,9 +99,11 @@ def read_header(data: bytes) -> tuple[Layout, int]:
     head = data[:length]
     found = _layouts.get(head)
     if found is None:
+        found = _parse(head, length)
         if len(_layouts) >= _CACHE_MAX:
             _layouts.clear()
-        found = _layouts[head] = _parse(head, length)
+        if length <= _CACHED_LENGTH:  # a peer may make up long ones without end
+            _layouts[head] = found
     return found, length
 
 

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from sharedmodel import handshake, wire
 from sharedmodel.codec import Encoder
 from sharedmodel.extensions import extension
+from sharedmodel.session import Session
 from sharedmodel.tensor import TensorRef
 
 PATIENCE = 30.0
@@ -58,6 +60,26 @@ class Host:
     @property
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+class Good:
+    """A well-behaved client, whose calls must go on as if nothing happened."""
+
+    def __init__(self, address: str) -> None:
+        self.session: Any = Session(address, timeout=PATIENCE)
+        self._array = np.arange(100_000)
+
+    def ask(self, method: str, *args: Any) -> Any:
+        return self.session.call("victim", method, args, {}, PATIENCE)
+
+    def works(self) -> None:
+        assert self.ask("add", 2, 3) == 5
+        assert self.ask("total", self._array) == self._array.sum()
+        assert (self.ask("filled", 300_000) == 7).all()
+
+    def close(self) -> None:
+        self.session.close()
+        self.session = None
 
 
 class Raw:
@@ -121,7 +143,7 @@ class Raw:
         """The REPLY or FAILURE to a call."""
         self.send(call(*args, ident=ident, method=method, rid=rid))
         for message in self.frames():
-            if message[0] in (wire.REPLY, wire.FAILURE):
+            if message[0] in (wire.REPLY, wire.FAILURE) and message[1] == rid:
                 return message
         raise AssertionError("the session was ended")
 
