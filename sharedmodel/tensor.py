@@ -82,9 +82,11 @@ def header_of(dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> bytes
     key = (dtype, shape, order)
     found = _headers.get(key)
     if found is None:
+        found = _build(dtype, shape, order)
         if len(_headers) >= _CACHE_MAX:
             _headers.clear()
-        found = _headers[key] = _build(dtype, shape, order)
+        if len(found) <= _CACHED_LENGTH:
+            _headers[key] = found
     return found
 
 
