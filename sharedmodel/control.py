@@ -85,6 +85,7 @@ class Control:
                     "objects": sum(peer.refs.values()),
                     "requests": peer.request_bytes,
                     "replies": peer.replies.capacity,
+                    "unsent": peer.unsent,
                 }
                 for peer in peers
             ],
