@@ -22,6 +22,7 @@ from sharedmodel.tensor import Array
 
 from .find import find
 from .host import DIRECTORY, REPLAYS, not_exposed, with_files_read
+from .instances import Instances
 
 
 async def aconnect(
@@ -48,12 +49,27 @@ class AsyncHost:
         self._options = options
         self._session: AsyncSession | None = None
         self._opening = asyncio.Lock()
+        self._others: dict[str, AsyncHost] = {}
 
     async def model(self, name: str, *, timeout: float | None = None, **spec: Any) -> AsyncModel:
         """A model by its name; as `Host.model`."""
         if spec:
             await self.ask(DIRECTORY, "load", (name, spec))
-        return AsyncModel(self, name, await self.ask(DIRECTORY, "describe", (name,)), timeout)
+        info = await self.ask(DIRECTORY, "describe", (name,))
+        if (where := info.get("elsewhere")) is None:
+            return AsyncModel(lambda: self, name, info, timeout)
+        instances = Instances(**where)
+
+        def least_busy() -> AsyncHost:
+            return self._at(instances.pick())
+
+        return AsyncModel(least_busy, name, await least_busy().ask(DIRECTORY, "describe", (name,)), timeout)
+
+    def _at(self, address: str) -> AsyncHost:
+        """Another host of the same server, entered as this one was."""
+        if address not in self._others:
+            self._others[address] = AsyncHost(address, **self._options)
+        return self._others[address]
 
     async def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each."""
@@ -117,6 +133,8 @@ class AsyncHost:
 
     async def aclose(self) -> None:
         """End the session. Idempotent."""
+        for other in self._others.values():
+            await other.aclose()
         if self._session is not None:
             self._session.close()
 
@@ -130,7 +148,7 @@ class AsyncHost:
 class AsyncModel:
     """A model in the host; what it exposes are coroutine methods here."""
 
-    def __init__(self, host: AsyncHost, name: str, info: dict[str, Any], timeout: float | None) -> None:
+    def __init__(self, host: Callable[[], AsyncHost], name: str, info: dict[str, Any], timeout: float | None) -> None:
         self._host = host
         self._name = name
         self._info = info
@@ -156,4 +174,4 @@ class AsyncModel:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replays = REPLAYS if method in self._info["idempotent"] else 0
-        return await self._host.ask(self._name, method, args, kwargs, self._timeout, replays)
+        return await self._host().ask(self._name, method, args, kwargs, self._timeout, replays)

@@ -17,8 +17,10 @@ from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
 from .find import find
+from .instances import Instances
 
 DIRECTORY: Final = "#models"
+Where = str | Instances
 REPLAYS: Final = 1  # times that a call is sent again when its host died over it
 
 
@@ -57,7 +59,12 @@ class Host:
         if spec:
             self._ask(DIRECTORY, "load", name, spec)
         info = self._ask(DIRECTORY, "describe", name)
-        return Model(self.address, name, info, timeout)
+        if (where := info.get("elsewhere")) is None:
+            return Model(self.address, name, info, timeout)
+        instances = Instances(**where)
+        for address in instances.addresses:
+            SESSIONS.follow(address, self.address)
+        return Model(instances, name, asked(instances, DIRECTORY, "describe", name), timeout)
 
     def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each."""
@@ -81,7 +88,7 @@ class Host:
         return SESSIONS.current(self.address)
 
     def _ask(self, ident: Any, method: str, *args: Any) -> Any:
-        return replayed(self.address, lambda session, left: session.call(ident, method, args, {}, left), REPLAYS)
+        return asked(self.address, ident, method, *args)
 
     def __enter__(self) -> Host:
         return self
@@ -96,19 +103,22 @@ class Host:
 class Model:
     """A model in the host; what it exposes are methods here. Pickles by reference."""
 
-    def __init__(self, address: str, name: str, info: dict[str, Any], timeout: float | None = None) -> None:
-        self._address = address
+    def __init__(self, where: Where, name: str, info: dict[str, Any], timeout: float | None = None) -> None:
+        self._where = where
         self._name = name
         self._info = info
         self._timeout = timeout
 
     def with_timeout(self, seconds: float | None) -> Model:
         """The same model with another deadline for its calls."""
-        return Model(self._address, self._name, self._info, seconds)
+        return Model(self._where, self._name, self._info, seconds)
 
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
-        """An uninitialised array in shared memory: given as an argument, it is not copied."""
-        return empty(SESSIONS.current(self._address), shape, dtype, order)
+        """An uninitialised array in shared memory: given as an argument, it is not copied.
+
+        Of a model with several instances it is one of them, with which it shares the memory.
+        """
+        return empty(SESSIONS.current(address_of(self._where)), shape, dtype, order)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -123,18 +133,18 @@ class Model:
         args, kwargs = with_files_read(self._info, method, args, kwargs)
         replays = REPLAYS if method in self._info["idempotent"] else 0
         return replayed(
-            self._address, lambda session, left: session.call(self._name, method, args, kwargs, left),
+            self._where, lambda session, left: session.call(self._name, method, args, kwargs, left),
             replays, self._timeout,
         )  # fmt: skip
 
     def __reduce__(self) -> Any:
-        return Model, (self._address, self._name, self._info, self._timeout)
+        return Model, (self._where, self._name, self._info, self._timeout)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._info["exposed"]})
 
     def __repr__(self) -> str:
-        return f"<Model {self._name!r} at {self._address}>"
+        return f"<Model {self._name!r} at {address_of(self._where)}>"
 
 
 class _Method:
@@ -153,8 +163,18 @@ class _Method:
         return f"<method {self._name} of {self._model!r}>"
 
 
+def address_of(where: Where) -> str:
+    """Where to call now."""
+    return where if isinstance(where, str) else where.pick()
+
+
+def asked(where: Where, ident: Any, method: str, *args: Any) -> Any:
+    """A call that may be sent again when the host died over it."""
+    return replayed(where, lambda session, left: session.call(ident, method, args, {}, left), REPLAYS)
+
+
 def replayed(
-    address: str, call: Callable[[Session, float | None], Any], replays: int, timeout: float | None = None
+    where: Where, call: Callable[[Session, float | None], Any], replays: int, timeout: float | None = None
 ) -> Any:
     """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet.
 
@@ -163,7 +183,7 @@ def replayed(
     end = None if timeout is None else time.monotonic() + timeout
     idle = 1  # a session whose host died while nobody called is noticed by the next call only
     while True:
-        session = SESSIONS.current(address, timeout)
+        session = SESSIONS.current(address_of(where), timeout)
         if end is not None:
             timeout = max(0.0, end - time.monotonic())
         try:

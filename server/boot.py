@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .settings import Settings
 
@@ -18,6 +18,9 @@ class Boot(NamedTuple):
     supervisor: int
     directory: str
     settings: Settings
+    name: str  # see `layout`
+    elsewhere: dict[str, Any]  # the models of other hosts
+    cell: int | None  # its place on the board
 
     def to_file(self) -> int:
         """A descriptor to read it from."""

@@ -28,22 +28,31 @@ _SEND_TIMEOUT: Final = 1.0
 class Child:
     """One host process."""
 
-    def __init__(self, place: Place, listener: socket.socket, settings: Settings) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        listener: socket.socket,
+        settings: Settings,
+        elsewhere: dict[str, Any],
+        cell: int | None,
+    ) -> None:
         self.started = time.monotonic()
         self.since = time.time()
         self.serving = False
         self.settled = False
         self.states: dict[str, Any] = {}
         self.wanted = ""  # why its supervisor ends it
+        self.fault = ""  # why it is to be killed, where it does not do its work any more
         self._fatal = ""
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
-        boot = Boot(listener.fileno(), theirs.fileno(), os.getpid(), place.directory, settings)
+        boot = Boot(listener.fileno(), theirs.fileno(), os.getpid(), place.directory, settings, name, elsewhere, cell)
         stdin = boot.to_file()
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "sharedmodel.server.host", place.directory],
+                [sys.executable, "-P", "-m", "sharedmodel.server.host", place.directory, *([name] if name else [])],
                 stdin=stdin,
                 pass_fds=(listener.fileno(), theirs.fileno()),
                 env=settings.environment(),
@@ -116,7 +125,7 @@ class Child:
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
         self.lifeline.close()
-        why = reason(code, self._fatal, self._kills, oom.kills(), usage.ru_maxrss * 1024)
+        why = self.fault or reason(code, self._fatal, self._kills, oom.kills(), usage.ru_maxrss * 1024)
         loading = [name for name, state in self.states.items() if state["state"] == "loading"]
         if loading:
             why += f", while it was loading {', '.join(loading)}"

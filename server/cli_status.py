@@ -70,7 +70,8 @@ def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     else:
         yield "serves", status["config"]
     yield "supervisor", _process(status["supervisor"])
-    yield "host", _host(status)
+    for host in status["hosts"]:
+        yield f"host {host['name']}".rstrip(), _host(host)
 
 
 def _process(process: dict[str, Any]) -> str:
@@ -79,18 +80,20 @@ def _process(process: dict[str, Any]) -> str:
     return f"pid {process['pid']}, up {up}{memory}"
 
 
-def _host(status: dict[str, Any]) -> str:
-    host = status["host"]
-    if host is None:
-        next_start = status["next_start"]
+def _host(host: dict[str, Any]) -> str:
+    if host["pid"] is None:
+        next_start = host["next_start"]
         return "none" if next_start is None else f"none; started again in {next_start:.1f} s"
-    count = status["restarts"]
+    count = host["restarts"]
     return _process(host) + (f", restarted {count} time{'s' * (count != 1)}" if count else "")
 
 
 def _models(models: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for name, model in sorted(models.items()):
-        state = Text(model["state"], style=_COLOURS.get(model["state"], "yellow"))
+        text = model["state"]
+        if "instances" in model:
+            text += f", {model['instances_ready']} of {model['instances']}"
+        state = Text(text, style=_COLOURS.get(model["state"], "yellow"))
         yield name, model["kind"], state, duration(model["seconds"]) if model["state"] == "ready" else ""
 
 

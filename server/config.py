@@ -12,6 +12,9 @@
     kwargs = {size = 3}
     idempotent = ["predict"]
 
+Of either: `isolate` (a host of its own), `instances` (that many of it at once), `max_run` (seconds after
+which a call is stuck).
+
 ``python -m sharedmodel.server.config FILE`` prints the checked settings as JSON, or the mistakes.
 """
 
@@ -83,7 +86,15 @@ class ServerTable(_Strict):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class FactoryTable(_Strict):
+class CommonTable(_Strict):
+    """What any table [models.NAME] may say."""
+
+    isolate: bool | None = None
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+    max_run: Annotated[float, Field(gt=0)] | None = None
+
+
+class FactoryTable(CommonTable):
     """A table [models.NAME] with a factory."""
 
     factory: Annotated[str, AfterValidator(_reference)]
@@ -91,6 +102,9 @@ class FactoryTable(_Strict):
     kwargs: dict[str, JsonValue] = Field(default_factory=dict)
     exposed: list[str] | None = None
     idempotent: list[str] = Field(default_factory=list)
+
+
+COMMON: Final = tuple(CommonTable.model_fields)
 
 
 def load(path: str | os.PathLike[str]) -> Settings:
@@ -195,9 +209,20 @@ def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) 
     elif not isinstance(table["kind"], str) or table["kind"] not in DETAILS:
         mistakes.append(Mistake.unknown(f"{where}.kind", "value", tuple(DETAILS), table["kind"]))
     else:
-        options = {key: value for key, value in table.items() if key != "kind"}
-        return ModelSettings(kind=table["kind"], options=check_options(where, table["kind"], options, folder, mistakes))
+        return _kind(where, table, folder, mistakes)
     return ModelSettings()
+
+
+def _kind(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
+    kind = table["kind"]
+    options = {key: value for key, value in table.items() if key != "kind" and key not in COMMON}
+    checked = check_options(where, kind, options, folder, mistakes, COMMON)
+    try:
+        common = CommonTable.model_validate({key: value for key, value in table.items() if key in COMMON})
+    except ValidationError as exc:
+        mistakes += from_validation(exc, where, COMMON)
+        return ModelSettings()
+    return ModelSettings(kind=kind, options=checked, **common.model_dump())
 
 
 def _factory(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> ModelSettings:

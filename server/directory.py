@@ -10,6 +10,7 @@ from typing import Any, Final
 from sharedmodel import reply
 from sharedmodel.errors import BadArgument, NotPermitted
 
+from .elsewhere import Elsewhere
 from .settings import ModelSettings
 from .table import Table
 
@@ -22,19 +23,29 @@ class Directory:
     """``loaded`` hears of each model that a client had loaded: a later host shall have it too."""
 
     def __init__(
-        self, table: Table, *, embedded: bool, loaded: Callable[[str, dict[str, Any]], None] = lambda name, fields: None
+        self,
+        table: Table,
+        elsewhere: Elsewhere,
+        *,
+        embedded: bool,
+        loaded: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
     ) -> None:
         self._table = table
+        self._elsewhere = elsewhere
         self._embedded = embedded
         self._loaded = loaded
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Each model's state, kind, and the reason if it failed."""
-        return self._table.states()
+        return {**self._table.states(), **self._elsewhere.states()}
 
     def describe(self, name: str) -> dict[str, Any]:
-        """What to know of a model, once it is loaded: exposed methods, idempotent ones, files."""
-        return self._table.wait(name)
+        """What to know of a model, once it is loaded: exposed methods, idempotent ones, files.
+
+        Of a model with hosts of its own: ``{"elsewhere": where they are}``; they know the rest.
+        """
+        where = self._elsewhere.where(name)
+        return self._table.wait(name, self._elsewhere.names()) if where is None else {"elsewhere": where}
 
     def load(self, name: str, spec: dict[str, Any]) -> None:
         """Begin to serve a file of the user's: ``{"kind": "onnx", "path": "/..."}``.

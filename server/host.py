@@ -19,13 +19,16 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from sharedmodel.board import Board, Load
 from sharedmodel.entry import Entry, Limits
 from sharedmodel.objects import Objects
 from sharedmodel.service import Service
 
 from . import directory, logs, messages
 from .boot import Boot
+from .elsewhere import Elsewhere
 from .messages import Messages
+from .place import Place
 from .report import Reporter
 from .settings import Settings
 from .table import Table
@@ -64,28 +67,33 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         limits=_limits(settings),
     )
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
+    elsewhere = Elsewhere(boot.elsewhere)
     for name, model in settings.models.items():
         table.add(name, model)
-    _publish_directory(objects, table, settings, reporter)
+    _publish_directory(objects, table, settings, reporter, elsewhere)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     for name in settings.models:
         table.start(name)
+    if boot.cell is not None:
+        service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
     service.start()
-    reporter.start(service, table, settings.idle_exit)
+    reporter.start(service, table, elsewhere, settings.idle_exit)
     service.stopped.wait()
     reporter.stop()
     _finish(service, table, settings.grace)
     return 0
 
 
-def _publish_directory(objects: Objects, table: Table, settings: Settings, reporter: Reporter) -> None:
+def _publish_directory(
+    objects: Objects, table: Table, settings: Settings, reporter: Reporter, elsewhere: Elsewhere
+) -> None:
     def loaded(name: str, fields: dict[str, Any]) -> None:
         reporter.say(messages.LOADED, name, fields)
 
     objects.publish(
         directory.NAME,
-        directory.Directory(table, embedded=settings.embedded, loaded=loaded),
+        directory.Directory(table, elsewhere, embedded=settings.embedded, loaded=loaded),
         exposed=directory.EXPOSED,
         idempotent=directory.IDEMPOTENT,
     )

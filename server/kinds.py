@@ -5,6 +5,7 @@ idempotent   those that may simply be run again after a crash
 default      the one that `sharedmodel call MODEL` means
 files        arguments that are files: position and name; clients read them with their own rights
 paths        options that are files of the host's
+isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Kind(NamedTuple):
     default: str
     files: Mapping[str, tuple[int | str, ...]] = MappingProxyType({})
     paths: tuple[str, ...] = ()
+    isolate: bool = False
 
     @property
     def idempotent(self) -> tuple[str, ...]:
@@ -55,6 +57,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
                 "ocr_for_single_lines": (0, "img_list"),
             },
             paths=("rec_model_fp", "det_model_fp", "rec_vocab_fp", "rec_root", "det_root"),
+            isolate=True,
         ),
     }
 )

@@ -23,9 +23,11 @@ STATUS: Final = 5  # answer: number, the host in numbers
 IDLE: Final = 6  # no session for the time agreed
 BUSY: Final = 7  # answer: whether there are sessions after all
 LOADED: Final = 8  # a client had a model loaded: name, settings; a later host shall have it too
+STUCK: Final = 9  # a model does not come back: what it is doing, for how long
 # supervisor → host
 ASK_STATUS: Final = 32  # number
 ASK_BUSY: Final = 33
+ELSEWHERE: Final = 34  # the other hosts' models: where they are and how they stand
 
 
 class Messages:

@@ -15,9 +15,17 @@ from .mistakes import Mistake, from_validation
 
 
 def check_options(
-    where: str, kind: str, options: dict[str, Any], folder: Path | None, mistakes: list[Mistake]
+    where: str,
+    kind: str,
+    options: dict[str, Any],
+    folder: Path | None,
+    mistakes: list[Mistake],
+    common: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The options, with paths made absolute (from ``folder``; None: they must be so already)."""
+    """The options, with paths made absolute (from ``folder``; None: they must be so already).
+
+    ``common``: keys that any model may have, named to who mistypes one.
+    """
     checked = {key: _path(where, kind, key, value, folder, mistakes) for key, value in options.items()}
     parameters, open_ended = parameters_of(kind)
     table = create_model(
@@ -28,7 +36,7 @@ def check_options(
     try:
         table.model_validate(checked)
     except ValidationError as exc:
-        mistakes += from_validation(exc, where, ("kind", *parameters))
+        mistakes += from_validation(exc, where, ("kind", *parameters, *common))
     return checked
 
 

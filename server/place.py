@@ -1,12 +1,15 @@
 """The runtime directory of one server: what lies in it, and who may go in.
 
 host.sock        models: the host answers, the supervisor holds the listener
+host.NAME.sock   the same of a host for one model; NAME#0, NAME#1 … where the model has several
+loads            how busy each of those is (see `sharedmodel.board`)
 control.sock     the supervisor itself
 supervisor.lock  held for as long as the supervisor lives; its text is the holder's pid
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -32,7 +35,17 @@ class Place:
         self.directory = os.path.abspath(directory)
         self.host = link.check_address(os.path.join(self.directory, "host.sock"))
         self.control = link.check_address(os.path.join(self.directory, "control.sock"))
+        self.board = os.path.join(self.directory, "loads")
         self.lock = os.path.join(self.directory, "supervisor.lock")
+
+    def socket_of(self, host: str) -> str:
+        """Where a host listens (see `layout` for the names). Raises BadArgument for a path that is too long."""
+        return link.check_address(os.path.join(self.directory, f"host.{host}.sock")) if host else self.host
+
+    def unlink(self, path: str) -> None:
+        """Remove a name, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
     @classmethod
     def find(cls, path: str | None = None) -> Place:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from sharedmodel.board import Load
 from sharedmodel.control import Control
 from sharedmodel.errors import ProtocolError
 from sharedmodel.service import Service
 
 from . import messages
+from .elsewhere import Elsewhere
 from .messages import Messages
 from .table import Table
 
@@ -31,6 +33,7 @@ class Reporter:
         self._lifeline = lifeline
         self._lock = threading.Lock()
         self._settled = False
+        self.load: Load | None = None
         self._stopped = threading.Event()
 
     def say(self, kind: int, *values: Any) -> None:
@@ -44,11 +47,13 @@ class Reporter:
             if not self._settled and table.settled:
                 self._settled = True
                 self._lifeline.send(messages.SETTLED)
+                if self.load is not None:
+                    self.load.up()
 
-    def start(self, service: Service, table: Table, idle_exit: float | None) -> None:
+    def start(self, service: Service, table: Table, elsewhere: Elsewhere, idle_exit: float | None) -> None:
         self.say(messages.SERVING)
         self.changed(table)
-        threading.Thread(target=self._answer, args=(service, table), name="lifeline", daemon=True).start()
+        threading.Thread(target=self._answer, args=(service, table, elsewhere), name="lifeline", daemon=True).start()
         if idle_exit:
             threading.Thread(target=self._watch, args=(service, idle_exit), name="idle", daemon=True).start()
 
@@ -56,10 +61,11 @@ class Reporter:
         """The host ends: idleness is no news any more."""
         self._stopped.set()
 
-    def _answer(self, service: Service, table: Table) -> None:
+    def _answer(self, service: Service, table: Table, elsewhere: Elsewhere) -> None:
         questions: dict[int, Callable[..., None]] = {
             messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, standing(service, table)),
             messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
+            messages.ELSEWHERE: elsewhere.update,
         }
         while (received := self._received()) is not None:
             for kind, *values in received:
@@ -98,4 +104,4 @@ def is_busy(service: Service) -> bool:
 def standing(service: Service, table: Table) -> dict[str, Any]:
     """The host in numbers, as plain data."""
     told = Control(service).status()
-    return {"pid": told["pid"], "memory": told["memory"], "sessions": told["sessions"], "models": table.states()}
+    return {"memory": told["memory"], "sessions": told["sessions"]}

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from . import messages
+from .keeper import Keeper
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -30,31 +31,34 @@ class Retirement:
         self._supervisor = supervisor
         self._aside = supervisor.place.host + "~"
         self._under_way = False
-        self._asked = False
+        self._asked: set[str] = set()
         self.due = NEVER
 
     def begin(self) -> None:
         supervisor = self._supervisor
-        if self._under_way or supervisor.stopping or supervisor.child is None:
+        if self._under_way or supervisor.stopping or supervisor.hosts.first.child is None:
             return
         os.rename(supervisor.place.host, self._aside)
-        self._under_way, self._asked = True, False
+        self._under_way, self._asked = True, set()
         self.due = time.monotonic() + PAUSE
 
     def expire(self, now: float) -> None:
         if now < self.due:
             return
-        child = self._supervisor.child
-        if not self._asked and child is not None and child.lifeline.send(messages.ASK_BUSY):
-            self._asked = True
+        hosts = list(self._supervisor.hosts)
+        if not self._asked and all(keeper.tell(messages.ASK_BUSY) for keeper in hosts):
+            self._asked = {keeper.name for keeper in hosts}
             self.due = now + PATIENCE
         else:
-            self.decide(True)  # no host, or no word from it: the next one will see
+            self._decide(True)  # a host is missing, or its word is: the next time will show
 
-    def decide(self, busy: bool) -> None:
-        """The host has counted its sessions."""
-        if not self._under_way:
-            return
+    def decide(self, keeper: Keeper, busy: bool) -> None:
+        """A host has counted its sessions."""
+        self._asked.discard(keeper.name)
+        if self._under_way and (busy or not self._asked):
+            self._decide(busy)
+
+    def _decide(self, busy: bool) -> None:
         self._under_way = False
         self.due = NEVER
         if busy:

@@ -37,6 +37,9 @@ class ModelSettings:
     kwargs: dict[str, Any] = field(default_factory=dict)
     exposed: list[str] | None = None
     idempotent: list[str] = field(default_factory=list)
+    isolate: bool | None = None
+    instances: int = 1
+    max_run: float | None = None
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ class Slot:
             if self.state in (LOADING, READY) or waits:
                 return
             self.state = LOADING
+        self._changed()  # first, so that it is known what was loading should that be the end of the host
         threading.Thread(target=self._run, name=f"load-{self.name}", daemon=True).start()
-        self._changed()
 
     def wait(self) -> Served:
         """The object, loaded if need be. Raises LoadFailed with the reason."""

@@ -1,4 +1,4 @@
-"""How things stand: the supervisor's own knowledge, and the host's if it answers in time."""
+"""How things stand: the supervisor's own knowledge, and each host's if it answers in time."""
 
 from __future__ import annotations
 
@@ -11,88 +11,119 @@ from sharedmodel.process import resident
 
 from . import messages
 from .control import Answer
+from .keeper import Keeper
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
 
 HOST_TIMEOUT: Final = 2.0
+# The worst of the hosts' states is the server's.
+_WORST: Final = ("stopping", "failing", "waiting", "starting", "loading", "ready")
+
+
+class _Inquiry:
+    """One request for the status: whose word is here, and who is still asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.end = time.monotonic() + HOST_TIMEOUT
+        self.asked: set[str] = set()
+        self.told: dict[str, dict[str, Any]] = {}
 
 
 class Standing:
-    """Answers requests for the status; each waits for the host, but not long."""
+    """Answers requests for the status; each waits for the hosts, but not long."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[float, Answer]] = {}
+        self._waiting: dict[int, _Inquiry] = {}
 
     @property
     def due(self) -> float:
         """When `expire` has something to do."""
-        return min((end for end, _ in self._waiting.values()), default=float("inf"))
+        return min((inquiry.end for inquiry in self._waiting.values()), default=float("inf"))
 
     def ask(self, answer: Answer) -> None:
-        child = self._supervisor.child
         number = next(self._numbers)
-        if child is not None and child.serving and child.lifeline.send(messages.ASK_STATUS, number):
-            self._waiting[number] = (time.monotonic() + HOST_TIMEOUT, answer)
-        else:
-            answer(self._snapshot())
+        inquiry = self._waiting[number] = _Inquiry(answer)
+        for keeper in self._supervisor.hosts:
+            if keeper.tell(messages.ASK_STATUS, number):
+                inquiry.asked.add(keeper.name)
+        self._done(number)
 
-    def arrived(self, number: int, host: dict[str, Any]) -> None:
-        """The host's own word."""
-        if number in self._waiting:
-            _, answer = self._waiting.pop(number)
-            snapshot = self._snapshot()
-            snapshot["models"] = host.pop("models")
-            snapshot["sessions"] = host.pop("sessions")
-            snapshot["host"] = {**(snapshot["host"] or {}), **host}
-            answer(snapshot)
+    def arrived(self, keeper: Keeper, number: int, told: dict[str, Any]) -> None:
+        """A host's own word."""
+        inquiry = self._waiting.get(number)
+        if inquiry is not None and keeper.name in inquiry.asked:
+            inquiry.asked.discard(keeper.name)
+            inquiry.told[keeper.name] = told
+            self._done(number)
+
+    def lost(self, keeper: Keeper) -> None:
+        """A host is gone: nobody waits for its word any more."""
+        for number, inquiry in list(self._waiting.items()):
+            inquiry.asked.discard(keeper.name)
+            self._done(number)
 
     def expire(self, now: float) -> None:
-        """Answer without the host those who have waited long enough."""
-        for number, (end, answer) in list(self._waiting.items()):
-            if now >= end:
-                del self._waiting[number]
-                answer(self._snapshot() | {"state": "unresponsive"})
+        """Answer without their word those who have waited long enough for it."""
+        for number, inquiry in list(self._waiting.items()):
+            if now >= inquiry.end:
+                self._answer(number)
 
-    def lost(self) -> None:
-        """The host is gone: nobody waits for its word any more."""
-        waiting, self._waiting = self._waiting, {}
-        for _, answer in waiting.values():
-            answer(self._snapshot())
+    def _done(self, number: int) -> None:
+        if not self._waiting[number].asked:
+            self._answer(number)
 
-    def _state(self) -> str:
+    def _answer(self, number: int) -> None:
+        inquiry = self._waiting.pop(number)
+        inquiry.answer(self._snapshot(inquiry))
+
+    def _snapshot(self, inquiry: _Inquiry) -> dict[str, Any]:
         supervisor = self._supervisor
-        child = supervisor.child
-        if supervisor.stopping:
-            return "stopping"
-        if supervisor.restarts.failing:
-            return "failing"
-        if child is None:
-            return "waiting"
-        if not child.serving:
-            return "starting"
-        return "ready" if child.settled else "loading"
-
-    def _snapshot(self) -> dict[str, Any]:
-        supervisor = self._supervisor
-        child, settings = supervisor.child, supervisor.settings
-        host = None
-        if child is not None:
-            host = {"pid": child.pid, "since": child.since}
-        waits = supervisor.spawn_at - time.monotonic()
+        settings = supervisor.settings
+        hosts = [self._host(keeper, inquiry) for keeper in supervisor.hosts]
+        deaths = [
+            {"host": keeper.name, **death.as_dict()} for keeper in supervisor.hosts for death in keeper.restarts.deaths
+        ]
+        sessions = [
+            {"host": name, **session} for name, told in inquiry.told.items() for session in told.get("sessions", ())
+        ]
         return {
-            "state": self._state(),
+            "state": self._state(hosts),
             "directory": supervisor.place.directory,
             "config": settings.config_file,
             "embedded": settings.embedded,
             "idle_exit": settings.idle_exit,
             "supervisor": {"pid": os.getpid(), "since": supervisor.started, "memory": resident()},
-            "host": host,
-            "next_start": max(0.0, waits) if child is None and waits != float("inf") else None,
-            "restarts": supervisor.restarts.count,
-            "deaths": [death.as_dict() for death in supervisor.restarts.deaths],
-            "models": child.states if child is not None else {},
-            "sessions": [],
+            "hosts": hosts,
+            "restarts": sum(host["restarts"] for host in hosts),
+            "deaths": sorted(deaths, key=lambda death: death["at"]),
+            "models": supervisor.hosts.models(),
+            "sessions": sessions,
         }
+
+    def _host(self, keeper: Keeper, inquiry: _Inquiry) -> dict[str, Any]:
+        child = keeper.child
+        waits = keeper.spawn_at - time.monotonic()
+        told = {key: value for key, value in inquiry.told.get(keeper.name, {}).items() if key != "sessions"}
+        return {
+            "name": keeper.name,
+            "state": "unresponsive" if keeper.name in inquiry.asked else keeper.state,
+            "pid": child.pid if child is not None else None,
+            "since": child.since if child is not None else None,
+            "address": keeper.address,
+            "models": sorted(keeper.settings.models),
+            "restarts": keeper.restarts.count,
+            "next_start": max(0.0, waits) if child is None and waits != float("inf") else None,
+            **told,
+        }
+
+    def _state(self, hosts: list[dict[str, Any]]) -> str:
+        states = {host["state"] for host in hosts}
+        if self._supervisor.stopping:
+            return "stopping"
+        if "unresponsive" in states:
+            return "unresponsive"
+        return next(state for state in _WORST if state in states)

@@ -1,42 +1,38 @@
-"""The process that stays: it holds the listening sockets, starts the host, and starts it again.
+"""The process that stays: it holds the listening sockets, starts the hosts, and starts them again.
 
     host.sock ── listener ──────────────► host (accepts; while there is none, callers wait in the backlog)
     control.sock ◄── status, stop, restart      │
-    pidfd ◄──────────────── its end ────────────┤
+    pidfd ◄──────────────── its end ────────────┤   the same for each model with a host of its own
     lifeline ◄── states, idle; ask for status ──┘
 
 One thread, one selector, no model library and no numpy: nothing a model does can bring it down. When it
-dies itself, the kernel ends the host with it.
+dies itself, the kernel ends the hosts with it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
 import signal
 import sys
 import time
-from typing import Any, Final
+from typing import Any
 
 from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
 
 from . import logs, messages, reload
-from .child import Child
 from .control import Answer, ControlServer
-from .death import Restarts
+from .death import Death
 from .detach import detach
-from .door import Door
+from .hosts import Hosts
+from .keeper import KILL_AFTER, NEVER, Keeper
 from .place import Lock, Place, listen
 from .retire import Retirement
 from .settings import ModelSettings, Settings
 from .signals import Signals, terminal_is_gone
 from .standing import Standing
-
-KILL_AFTER: Final = 2.0  # past the grace time
-NEVER: Final = float("inf")
 
 logger = logging.getLogger("sharedmodel.supervisor")
 
@@ -49,19 +45,15 @@ class Supervisor:
         self.place = place
         self.settings = settings
         self.started = time.time()
-        self.restarts = Restarts()
-        self.child: Child | None = None
         self.stopping = False
-        self.spawn_at = NEVER
-        self._kill_at = NEVER
         # An embedded one that is just ending may still hold it: its successor waits.
         self._lock = Lock(place, wait=settings.grace + 2 * KILL_AFTER if settings.embedded else 0.0)
         collect_leftovers()
-        self.listener = listen(place.host, settings.group)
         self._selector = selectors.DefaultSelector()
+        self.hosts = Hosts(place, self._selector, self._report, self._ended)
+        self.hosts.apply(settings)
         self._signals = Signals(self._selector, self._signal)
         self._control = ControlServer(listen(place.control), self._selector, self._request)
-        self._door = Door(self.listener, self._selector)
         self._standing = Standing(self)
         self._retirement = Retirement(self)
 
@@ -70,8 +62,8 @@ class Supervisor:
     def run(self) -> int:
         """Serve; the exit code."""
         try:
-            self._spawn()
-            while not (self.stopping and self.child is None):
+            self.hosts.start()
+            while not (self.stopping and self.hosts.gone):
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
                 self._due(time.monotonic())
@@ -81,100 +73,50 @@ class Supervisor:
         return 0
 
     def _timeout(self) -> float | None:
-        next_at = min(self.spawn_at, self._kill_at, self._standing.due, self._retirement.due)
+        next_at = min(self.hosts.due, self._standing.due, self._retirement.due)
         return None if next_at == NEVER else max(0.0, next_at - time.monotonic())
 
     def _due(self, now: float) -> None:
-        if now >= self._kill_at and self.child is not None:
-            self._kill_at = NEVER
-            logger.warning("the host did not end in time and is killed")
-            self.child.kill()
-        if now >= self.spawn_at and not self.stopping:
-            self._spawn()
+        self.hosts.expire(now)
         self._standing.expire(now)
         self._retirement.expire(now)
 
     def _close(self) -> None:
-        self._unlink(self.place.host)
-        if self.child is not None:
-            self.child.kill()
-            self.child.reap(self._selector)
-        self._door.open()
-        self._unlink(self.place.control)
+        self.hosts.close()
+        self.place.unlink(self.place.control)
         self._control.close()
         self._signals.close()
         self._selector.close()
-        self.listener.close()
         collect_leftovers()
         self._lock.close()
 
-    def _unlink(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    # -- the hosts -------------------------------------------------------------------------------------
 
-    # -- the host --------------------------------------------------------------------------------------
+    def _ended(self, keeper: Keeper, death: Death) -> None:
+        self._standing.lost(keeper)
 
-    def _spawn(self) -> None:
-        self.spawn_at = NEVER
-        self._door.open()
-        child = self.child = Child(self.place, self.listener, self.settings)
-        child.watch(self._selector, self._died, self._report)
-        logger.info("host %d started", child.pid)
-
-    def _died(self) -> None:
-        assert self.child is not None
-        death = self.child.reap(self._selector)
-        self.child = None
-        self._kill_at = NEVER
-        self._standing.lost()
-        if self.stopping:
-            return
-        delay = self.restarts.died(death)
-        self.spawn_at = time.monotonic() + delay
-        when = f"in {delay:.1f} s" if delay else "now"
-        log = logger.info if death.wanted else logger.error
-        log("host %d %s, after %.1f s; started again %s", death.pid, death.reason, death.lived, when)
-        if self.restarts.failing and not death.wanted:
-            self._door.shut(
-                f"the host could not be started, {self.restarts.unready} times in a row; the last one "
-                f"{death.reason}. It is tried again by itself; see the log of `sharedmodel serve`"
-            )
-
-    def _report(self, kind: int, values: list[Any]) -> None:
+    def _report(self, keeper: Keeper, kind: int, values: list[Any]) -> None:
         if kind == messages.SETTLED:
-            self.restarts.ready()
+            keeper.restarts.ready()
+        elif kind in (messages.SERVING, messages.STATES):
+            self.hosts.spread(keeper)
         elif kind == messages.STATUS:
-            self._standing.arrived(*values)
+            self._standing.arrived(keeper, *values)
         elif kind == messages.IDLE:
             self._retirement.begin()
         elif kind == messages.BUSY:
-            self._retirement.decide(values[0])
+            self._retirement.decide(keeper, values[0])
         elif kind == messages.LOADED:
-            self.settings.models[values[0]] = ModelSettings(**values[1])
+            keeper.settings.models[values[0]] = self.settings.models[values[0]] = ModelSettings(**values[1])
+        elif kind == messages.STUCK:
+            keeper.replace(values[0])
 
     def stop(self, why: str, hurry: bool = False) -> None:
-        """End the host, then this process. ``hurry`` gives running calls no time."""
+        """End the hosts, then this process. ``hurry`` gives running calls no time."""
         if not self.stopping:
             logger.info("stopping: %s", why)
         self.stopping = True
-        # Now, not at the end: who comes while the last calls run is told at once that there is no host.
-        self._unlink(self.place.host)
-        self._end_host(why, hurry)
-
-    def restart(self, why: str) -> None:
-        """End the host; the next one is started when it is gone."""
-        if self.child is None:
-            self.spawn_at = 0.0
-        self._end_host(why)
-
-    def _end_host(self, why: str, hurry: bool = False) -> None:
-        if self.child is None:
-            return
-        if hurry:
-            self.child.kill()
-            return
-        self.child.terminate(why)
-        self._kill_at = min(self._kill_at, time.monotonic() + self.settings.grace + KILL_AFTER)
+        self.hosts.retire(why, hurry)
 
     # -- what it is told -------------------------------------------------------------------------------
 
@@ -187,10 +129,9 @@ class Supervisor:
     def _reload(self) -> None:
         try:
             self.settings = reload.again(self.settings)
-        except SharedModelError as exc:
-            logger.error("the configuration was not taken, the host goes on with the old one: %s", exc)
-            return
-        self.restart("restarted to read its configuration again")
+            self.hosts.apply(self.settings)
+        except (SharedModelError, OSError) as exc:
+            logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
 
     def _request(self, name: str, options: dict[str, Any], answer: Answer) -> None:
         if name == "status":
@@ -200,7 +141,7 @@ class Supervisor:
             self.stop("asked to by `sharedmodel stop`", hurry=options.get("hurry") is True)
         elif name == "restart":
             answer({"pid": os.getpid()})
-            self.restart("restarted on request")
+            self.hosts.restart("restarted on request")
         else:
             raise BadArgument(f"no request {name!r}; there are: status, stop, restart")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sharedmodel.control import described
@@ -46,9 +46,12 @@ class Table:
         """Begin to load a model."""
         self._slot(name).start()
 
-    def wait(self, name: str) -> dict[str, Any]:
-        """What clients should know of a model, once it is loaded. Raises LoadFailed."""
-        served = self._slot(name).wait()
+    def wait(self, name: str, others: Iterable[str] = ()) -> dict[str, Any]:
+        """What clients should know of a model, once it is loaded. Raises LoadFailed.
+
+        ``others``: models that are not here, for the error that names those there are.
+        """
+        served = self._slot(name, others).wait()
         return described(served)
 
     def unload(self, name: str) -> None:
@@ -79,11 +82,11 @@ class Table:
                 except Exception:
                     logger.exception("model %s could not be closed", served.ident)
 
-    def _slot(self, name: str) -> Slot:
+    def _slot(self, name: str, others: Iterable[str] = ()) -> Slot:
         try:
             return self._slots[name]
         except (KeyError, TypeError):
-            known = ", ".join(sorted(self._slots)) or "none"
+            known = ", ".join(sorted([*self._slots, *others])) or "none"
             raise BadArgument(f"no model {name!r} here; there are: {known}") from None
 
     def _publish(self, name: str, settings: ModelSettings) -> Served:

@@ -127,6 +127,8 @@ class Peer:
         if call.rid in self.calls or len(self.calls) >= MAX_CALLS:
             raise ProtocolError(f"request {call.rid}: already under way, or more than {MAX_CALLS} at once")
         self.calls[call.rid] = call
+        if (load := self.service.load) is not None:
+            load.add(1)
         self._last = call.rid
         return call
 
@@ -313,10 +315,14 @@ class Peer:
         self._finish(call, data)
 
     def _finish(self, call: Call, data: bytes) -> None:
-        self.calls.pop(call.rid, None)
+        self._ended(call)
         if self._let_go:
             data = self._let_go_frame() + data
         self.send(data)
+
+    def _ended(self, call: Call) -> None:
+        if self.calls.pop(call.rid, None) is not None and (load := self.service.load) is not None:
+            load.add(-1)
 
     def _let_go_frame(self) -> bytes:
         tickets = drain(self._let_go)
@@ -466,6 +472,7 @@ class Peer:
                 return
             self.closed = True
             refs, self.refs = self.refs, {}
+            parked, self._parked = self._parked, []
             for _, fds in self._outbox:
                 link.close_all(list(fds))
             self._outbox.clear()
@@ -476,6 +483,8 @@ class Peer:
             os.close(self.pidfd)
         for call in list(self.calls.values()):
             call.cancel()
+        for call in parked:
+            self._ended(call)
         for ident, count in refs.items():
             self.service.let_go(ident, count)
         self.requests.segments.clear()

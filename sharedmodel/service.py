@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from . import failure, handshake, link, wire
+from .board import Load
 from .call import Call
 from .control import CONTROL, Control
 from .entry import Entry, Limits
@@ -65,6 +66,7 @@ class Service:
         self.peers: dict[int, Peer] = {}
         self.info: dict[str, Any] = {}
         self.stopped = threading.Event()
+        self.load: Load | None = None
         self.when_idle: list[Callable[[], Any]] = []
         self._authkey = authkey
         self._entry = entry or Entry(frozenset({os.geteuid()}))

@@ -36,6 +36,10 @@ class Sessions:
         if options:
             self._options[address] = options
 
+    def follow(self, address: str, leader: str) -> None:
+        """Use for an address what was remembered for another one of the same server."""
+        self.remember(address, self._keys.get(leader), **self._options.get(leader, {}))
+
     def key(self, address: str) -> bytes | None:
         """The key that is used for an address, if one was given."""
         return self._keys.get(address)

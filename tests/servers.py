@@ -45,7 +45,11 @@ class Server:
 
     @property
     def host_pid(self) -> int:
-        return int(self.status()["host"]["pid"])
+        return self.pid_of("")
+
+    def pid_of(self, host: str) -> int:
+        """The process of a host: of the first one, "", or of a model's own."""
+        return int(next(each["pid"] for each in self.status()["hosts"] if each["name"] == host))
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = ask(self.place.control, "status", timeout=PATIENCE)
@@ -59,13 +63,20 @@ class Server:
         until(lambda: self.state() == state, lambda: f"{self.state()}, not {state}; log:\n{self.log}")
         return self.status()
 
-    def kill_host(self, number: int = signal.SIGKILL) -> int:
-        """Kill the host and wait for its end; its pid."""
-        pid = self.host_pid
+    def kill_host(self, number: int = signal.SIGKILL, name: str = "") -> int:
+        """Kill a host and wait for its end; its pid."""
+        pid = self.pid_of(name)
         with watching(pid) as gone:
             os.kill(pid, number)
             assert gone()
         return pid
+
+    def stop_host(self) -> None:
+        """SIGSTOP to the first host, and wait until it stands."""
+        pid = self.host_pid
+        tasks = Path(f"/proc/{pid}/task")
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(_state(task) == "T" for task in tasks.iterdir()), lambda: "it does not stop")
 
     def ends(self) -> int:
         """Wait for the supervisor's end; its exit code."""
@@ -106,6 +117,10 @@ def started(directory: str, *words: str) -> Iterator[Server]:
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _answers(server: Server) -> bool:

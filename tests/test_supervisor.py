@@ -147,7 +147,7 @@ def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, fac
     with running_server(f'[models.bad]\nfactory = "zoo:{factory}"\n', runtime, ready=False) as server:
         status = server.until("failing")
         assert reason in status["deaths"][-1]["reason"]
-        until(lambda: server.status()["host"] is None, lambda: server.log)
+        until(lambda: server.status()["hosts"][0]["pid"] is None, lambda: server.log)
         with pytest.raises(LoadFailed, match=reason):
             connect(server.address)
 
@@ -183,12 +183,11 @@ def test_many_idle_connections_to_the_control_socket_do_not_shut_it(runtime: str
 
 def test_the_status_comes_from_the_supervisor_when_the_host_is_silent(runtime: str) -> None:
     with running_server(ECHO, runtime) as server:
-        pid = server.host_pid
-        os.kill(pid, signal.SIGSTOP)
+        server.stop_host()
         status = server.status()
         assert status["state"] == "unresponsive"
         assert status["models"]["echo"]["state"] == "ready"
-        os.kill(pid, signal.SIGCONT)
+        os.kill(server.host_pid, signal.SIGCONT)
 
 
 def test_the_supervisor_loads_no_library_of_models(runtime: str) -> None:

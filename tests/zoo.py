@@ -28,6 +28,10 @@ class Echo:
         with open(pipe) as opened:
             return opened.read()
 
+    def held_by(self, pipe: str) -> int:
+        self.hold(pipe)
+        return os.getpid()
+
     def environment(self, name: str) -> str | None:
         return os.environ.get(name)
 
@@ -66,3 +70,14 @@ def crashing() -> Echo:
 
 def leaving() -> Echo:
     os._exit(7)
+
+
+class Crasher(Echo):
+    """Ends its process as it is told."""
+
+    def crash(self, how: str) -> None:
+        if how == "exit":
+            os._exit(3)
+        number = {"abort": signal.SIGABRT, "segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how]
+        os.kill(os.getpid(), number)
+        signal.pause()

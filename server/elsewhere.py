@@ -1,0 +1,28 @@
+"""The models of the other hosts, as the first one knows them: its supervisor tells it of every change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class Elsewhere:
+    """Where they are served and how they stand. Replaced as a whole, so it needs no lock."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._told = told
+
+    def update(self, told: dict[str, Any]) -> None:
+        self._told = told
+
+    def names(self) -> Iterable[str]:
+        return self._told.keys()
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Each one's state."""
+        return {name: told["state"] for name, told in self._told.items()}
+
+    def where(self, name: Any) -> dict[str, Any] | None:
+        """The addresses of a model's hosts, and their cells on the board; None for a model that is here."""
+        told = self._told.get(name) if isinstance(name, str) else None
+        return None if told is None else {key: told[key] for key in ("addresses", "cells", "board")}

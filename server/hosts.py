@@ -1,0 +1,162 @@
+"""The hosts of one server: which there are, where their models are found, and what changes with the settings."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sharedmodel.board import Board
+
+from . import messages
+from .death import Death
+from .keeper import NEVER, Keeper, Report
+from .layout import FIRST, hosts_of, isolated, posts
+from .place import Place
+from .settings import Settings
+
+logger = logging.getLogger("sharedmodel.supervisor")
+
+
+class Hosts:
+    """A keeper for each post (see `layout`)."""
+
+    def __init__(
+        self,
+        place: Place,
+        selector: selectors.BaseSelector,
+        report: Report,
+        ended: Callable[[Keeper, Death], None],
+    ) -> None:
+        self._place = place
+        self._selector = selector
+        self._report = report
+        self._ended = ended
+        self._keepers: dict[str, Keeper] = {}
+        self._going: list[Keeper] = []  # retired, and not gone yet
+        self._settings = Settings()
+        self._board: Board | None = None
+        self._cells: dict[str, int] = {}
+        self._started = False
+
+    def __iter__(self) -> Iterator[Keeper]:
+        return iter(self._keepers.values())
+
+    @property
+    def first(self) -> Keeper:
+        """The one that every client asks."""
+        return self._keepers[FIRST]
+
+    def apply(self, settings: Settings) -> None:
+        """Come to what the settings ask for: only what differs is ended, changed or begun.
+
+        Raises OSError or BadArgument where a new host's socket can't be made; nothing has changed then.
+        """
+        wanted = {post.name: post.settings(settings) for post in posts(settings)}
+        begun = {name: self._keeper(name, own) for name, own in wanted.items() if name not in self._keepers}
+        self._settings = settings
+        for name in [name for name in self._keepers if name not in wanted]:
+            keeper = self._keepers.pop(name)
+            keeper.retire("its models are configured no more")
+            self._going.append(keeper)
+        for name, keeper in self._keepers.items():
+            if keeper.settings != wanted[name]:
+                keeper.restart("restarted to read its configuration again", wanted[name])
+        self._keepers.update(begun)
+        self._spread()
+        if self._started:
+            for keeper in begun.values():
+                keeper.spawn()
+
+    def _keeper(self, name: str, settings: Settings) -> Keeper:
+        keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died)
+        if name != FIRST:
+            if self._board is None:
+                self._board = Board.create(self._place.board)
+            keeper.board = self._board
+            keeper.cell = self._cells.setdefault(name, len(self._cells))
+        return keeper
+
+    def start(self) -> None:
+        self._started = True
+        for keeper in self:
+            keeper.spawn()
+
+    def _died(self, keeper: Keeper, death: Death) -> None:
+        self.spread(keeper)
+        self._ended(keeper, death)
+
+    def spread(self, keeper: Keeper) -> None:
+        """Tell the first host how the models of others stand: ``keeper``'s may have changed, or it is new."""
+        if not keeper.retired:
+            self._spread()
+
+    def _spread(self) -> None:
+        first = self.first
+        first.elsewhere = {name: self._told(name) for name in self._settings.models if isolated(self._settings, name)}
+        first.tell(messages.ELSEWHERE, first.elsewhere)
+
+    def _told(self, model: str) -> dict[str, Any]:
+        keepers = [self._keepers[host] for host in hosts_of(self._settings, model) if host in self._keepers]
+        return {
+            "state": self.models()[model],
+            "addresses": [keeper.address for keeper in keepers],
+            "cells": [keeper.cell for keeper in keepers],
+            "board": self._place.board,
+        }
+
+    def models(self) -> dict[str, Any]:
+        """Every model's state; of several instances that of the best, and how many are ready."""
+        found: dict[str, Any] = {}
+        for keeper in self:
+            for name, told in keeper.models().items():
+                found.setdefault(name, []).append({**told, "host": keeper.name})
+        return {name: _merged(instances) for name, instances in found.items()}
+
+    def restart(self, why: str) -> None:
+        for keeper in self:
+            keeper.restart(why)
+
+    def retire(self, why: str, hurry: bool = False) -> None:
+        """End them all for good."""
+        for keeper in [*self, *self._going]:
+            keeper.retire(why, hurry)
+
+    @property
+    def gone(self) -> bool:
+        """Whether all are retired and ended."""
+        return all(keeper.gone for keeper in [*self, *self._going])
+
+    @property
+    def due(self) -> float:
+        return min((keeper.due for keeper in [*self, *self._going]), default=NEVER)
+
+    def expire(self, now: float) -> None:
+        for keeper in [*self, *self._going]:
+            if keeper.due <= now:
+                keeper.expire(now)
+        for keeper in [keeper for keeper in self._going if keeper.gone]:
+            self._going.remove(keeper)
+            keeper.close()
+
+    def close(self) -> None:
+        for keeper in [*self, *self._going]:
+            keeper.close()
+        if self._board is not None:
+            self._place.unlink(self._place.board)
+
+
+_BEST = ("ready", "warming", "loading", "draining", "failed", "absent", "unloaded")
+
+
+def _merged(instances: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(instances) == 1:
+        return instances[0]
+    best = min(instances, key=lambda told: _BEST.index(told["state"]))
+    return {
+        **best,
+        "host": best["host"].partition("#")[0],
+        "instances": len(instances),
+        "instances_ready": sum(told["state"] == "ready" for told in instances),
+    }

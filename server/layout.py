@@ -1,0 +1,67 @@
+"""Which host serves which models: pure, from the settings.
+
+    ""        the first host: every model without a host of its own, and the directory of all
+    "ocr"     the host of a model that is isolated
+    "ocr#1"   the second of its instances, where it has several
+
+A model is isolated when its settings say so. Adapters that keep the interpreter busy ask for it by
+themselves, unless nothing else would suffer: in a server with one model, and in an embedded one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final, NamedTuple
+
+from .kinds import DETAILS
+from .settings import ModelSettings, Settings
+
+FIRST: Final = ""
+
+
+class Post(NamedTuple):
+    """One host that is to run."""
+
+    name: str
+    models: tuple[str, ...]
+
+    def settings(self, settings: Settings) -> Settings:
+        """What its host is told: the server's settings, with its own models only."""
+        return dataclasses.replace(settings, models={name: settings.models[name] for name in self.models})
+
+
+def posts(settings: Settings) -> list[Post]:
+    """The hosts that the settings ask for, the first one first."""
+    apart = [name for name in settings.models if isolated(settings, name)]
+    shared = tuple(name for name in settings.models if name not in apart)
+    return [Post(FIRST, shared), *(Post(host, (name,)) for name in apart for host in hosts_of(settings, name))]
+
+
+def isolated(settings: Settings, name: str) -> bool:
+    """Whether a model has hosts of its own."""
+    model = settings.models[name]
+    if model.isolate is not None:
+        return model.isolate
+    wishes = model.kind is not None and DETAILS[model.kind].isolate and not settings.embedded
+    return wishes and (len(settings.models) > 1 or model.instances > 1)
+
+
+def hosts_of(settings: Settings, name: str) -> list[str]:
+    """The names of the hosts that serve a model."""
+    if not isolated(settings, name):
+        return [FIRST]
+    count = settings.models[name].instances
+    return [name] if count == 1 else [f"{name}#{number}" for number in range(count)]
+
+
+def lanes(settings: Settings, name: str) -> int | None:
+    """How many calls of a model may run at once in one host; None for as many as come."""
+    model = settings.models[name]
+    if isolated(settings, name) and model.instances > 1:
+        return 1
+    return model.instances if model.instances > 1 else None
+
+
+def of_model(model: ModelSettings) -> str:
+    """A model's kind, or its factory, for people."""
+    return model.kind or model.factory or ""

@@ -1,0 +1,65 @@
+"""Which host serves which model, from the settings alone; and the board that tells how busy each is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedmodel.board import DOWN, Board, Load
+from sharedmodel.server.layout import FIRST, Post, hosts_of, isolated, lanes, posts
+from sharedmodel.server.settings import ModelSettings, Settings
+
+PLAIN = ModelSettings(factory="zoo:Echo")
+
+
+def test_models_share_the_first_host() -> None:
+    assert posts(Settings(models={"a": PLAIN, "b": PLAIN})) == [Post(FIRST, ("a", "b"))]
+
+
+def test_an_isolated_model_has_a_host_and_each_of_its_instances_one() -> None:
+    apart = ModelSettings(factory="zoo:Echo", isolate=True)
+    twice = ModelSettings(factory="zoo:Echo", isolate=True, instances=2)
+    found = posts(Settings(models={"a": PLAIN, "b": apart, "c": twice}))
+    assert found == [Post(FIRST, ("a",)), Post("b", ("b",)), Post("c#0", ("c",)), Post("c#1", ("c",))]
+
+
+def test_an_adapter_that_keeps_the_interpreter_busy_is_isolated_where_others_would_suffer() -> None:
+    ocr = ModelSettings(kind="cnocr")
+    assert not isolated(Settings(models={"ocr": ocr}), "ocr")
+    assert isolated(Settings(models={"ocr": ocr, "a": PLAIN}), "ocr")
+    assert not isolated(Settings(models={"ocr": ocr, "a": PLAIN}, embedded=True), "ocr")
+    refused = ModelSettings(kind="cnocr", isolate=False)
+    assert not isolated(Settings(models={"ocr": refused, "a": PLAIN}), "ocr")
+    assert isolated(Settings(models={"ocr": ModelSettings(kind="cnocr", instances=2)}), "ocr")
+
+
+def test_instances_are_processes_where_a_model_is_isolated_and_else_threads() -> None:
+    apart = ModelSettings(factory="zoo:Echo", isolate=True, instances=2)
+    here = ModelSettings(factory="zoo:Echo", instances=2)
+    settings = Settings(models={"apart": apart, "here": here, "plain": PLAIN})
+    assert [lanes(settings, name) for name in ("apart", "here", "plain")] == [1, 2, None]
+
+
+@given(st.dictionaries(st.text("ab._-", min_size=1), st.tuples(st.none() | st.booleans(), st.integers(1, 4))))
+def test_every_model_is_served_and_every_host_has_its_own_name(models: dict[str, tuple[bool | None, int]]) -> None:
+    made = {name: ModelSettings(factory="x:y", isolate=i, instances=n) for name, (i, n) in models.items()}
+    settings = Settings(models=made)
+    found = posts(settings)
+    assert found[0].name == FIRST
+    assert len({post.name for post in found}) == len(found)
+    for name in made:
+        assert [post.name for post in found if name in post.models] == hosts_of(settings, name)
+
+
+def test_a_host_is_down_on_the_board_until_its_models_are_there(tmp_path: Path) -> None:
+    path = str(tmp_path / "loads")
+    writer, reader = Board.create(path), Board.open(path)
+    load = Load(writer, 3)
+    load.add(2)
+    assert reader[3] == DOWN
+    load.up()
+    assert (reader[2], reader[3], reader[4]) == (DOWN, 2, DOWN)
+    load.add(-2)
+    assert reader[3] == 0
