@@ -46,9 +46,9 @@ class Reporter:
             self._lifeline.send(messages.STATES, table.states())
             if not self._settled and table.settled:
                 self._settled = True
-                self._lifeline.send(messages.SETTLED)
                 if self.load is not None:
                     self.load.up()
+                self._lifeline.send(messages.SETTLED)
 
     def start(self, service: Service, table: Table, elsewhere: Elsewhere, idle_exit: float | None) -> None:
         self.say(messages.SERVING)
