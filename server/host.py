@@ -68,6 +68,8 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     )
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
     elsewhere = Elsewhere(boot.elsewhere)
+    if boot.cell is not None:
+        service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
     for name, model in settings.models.items():
         table.add(name, model)
     _publish_directory(objects, table, settings, reporter, elsewhere)
@@ -75,8 +77,6 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         signal.signal(number, lambda *_: service.stop())
     for name in settings.models:
         table.start(name)
-    if boot.cell is not None:
-        service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
     service.start()
     reporter.start(service, table, elsewhere, settings.idle_exit)
     service.stopped.wait()
