@@ -7,13 +7,12 @@ import logging
 import threading
 import time
 import types
-import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reply
 from .errors import Cancelled, DeadlineExceeded, SharedModelError
+from .kept import Input
 from .tensor import Array
 
 if TYPE_CHECKING:
@@ -24,22 +23,6 @@ logger = logging.getLogger("sharedmodel")
 
 _NOTHING: Final[Any] = ()
 WINDOW: Final = 16  # items of a stream that may be on their way
-
-
-# A block of the caller's, and the view of it that was given to the method.
-Input = tuple[int, "weakref.ref[Array]"]
-
-
-class InputRef(weakref.ref[Array]):
-    """A view of the caller's block that the model kept; its ticket goes into ``sink`` when it lets go."""
-
-    __slots__ = ("sink", "ticket")
-    ticket: int
-    sink: deque[int]
-
-
-def let_go(ref: Any) -> None:
-    ref.sink.append(ref.ticket)
 
 
 class Call:
@@ -81,7 +64,7 @@ class Call:
             value = method(*args, **kwargs)
             del args, kwargs
             if served.method_to_typeid and self.method in served.method_to_typeid:
-                value = self.peer.as_proxy(served.method_to_typeid[self.method], value)
+                value = self.peer.refs.as_proxy(served.method_to_typeid[self.method], value)
             elif type(value) is types.GeneratorType:
                 self._stream(value)
                 return
@@ -139,7 +122,7 @@ class Call:
     # -- what the method may ask (see `reply`) ---------------------------------------------------------
 
     def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
-        return self.peer.empty(shape, dtype, order)
+        return self.peer.room.empty(shape, dtype, order)
 
     def add_callback(self, callback: Callable[[], None]) -> None:
         with self.peer.lock:
@@ -167,11 +150,3 @@ class Call:
                 callback()
             except Exception:
                 logger.exception("a callback of on_cancel() failed")  # the others are owed their call all the same
-
-    def held(self) -> list[list[int]]:
-        """The inputs that something in the host still refers to: ``[block, ticket]`` each."""
-        kept = []
-        for serial, ref in self.inputs:
-            if (array := ref()) is not None:
-                kept.append([serial, self.peer.watch_input(array)])
-        return kept

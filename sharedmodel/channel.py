@@ -101,7 +101,7 @@ class Channel:
             listed = [outermost(arg) for arg in args] if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             payload = encoder.pack([wire.CALL, rid, ident, pending.method, listed, named, timeout, released])
-            data = wire.framed(payload) if len(payload) <= wire.SPILL_FROM else self._long(rid, payload, encoder)
+            data = wire.framed(payload) if len(payload) <= wire.SPILL_FROM else encoder.long(rid, payload)
         except BaseException as exc:
             self._released.extend(released or ())
             self.undo(encoder.refs)
@@ -150,17 +150,6 @@ class Channel:
         if self._released:
             taken += drain(self._released)
         return taken or None
-
-    def _long(self, rid: int, payload: bytes, encoder: Encoder) -> bytes:
-        placed = self.requests.place(len(payload))
-        if placed is None:
-            if len(payload) <= wire.MAX_FRAME:
-                return wire.framed(payload)
-            return b"".join(wire.parts(rid, payload))
-        ref, buffer, _ = placed
-        buffer[: len(payload)] = payload
-        encoder.refs.append(ref)
-        return wire.frame([wire.SPILL, rid, ref.pack()])
 
     # -- arrays, as the encoder and the decoder see them ---------------------------------------------
 

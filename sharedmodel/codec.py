@@ -163,6 +163,18 @@ class Encoder:
         buffer[: len(data)] = data
         return self._refer(BYTES, kind, ref)
 
+    def long(self, rid: int, payload: bytes) -> bytes:
+        """The frames of a payload that is too long to ride in one: in shared memory, or in pieces."""
+        placed = self.placer.place(len(payload)) if self.placer is not None else None
+        if placed is None:
+            if len(payload) <= wire.MAX_FRAME:
+                return wire.framed(payload)
+            return b"".join(wire.parts(rid, payload))
+        ref, buffer, _ = placed
+        buffer[: len(payload)] = payload
+        self.refs.append(ref)
+        return wire.frame([wire.SPILL, rid, ref.pack()])
+
     def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
         self.refs.append(ref)
         return extension(code, head + ref.pack())

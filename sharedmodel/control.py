@@ -31,13 +31,13 @@ class Control:
     def create(self, typeid: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Build an object; its number and what is exposed."""
         served, exposed = self._service.objects.create(typeid, tuple(args), kwargs)
-        _peer().ref(served.ident)
+        _peer().refs.add(served.ident)
         return served.ident, exposed
 
     def incref(self, ident: Any) -> None:
         """One reference of this session more. Raises KeyError for an object that is gone."""
         served = self._service.objects.incref(ident)
-        _peer().ref(served.ident)
+        _peer().refs.add(served.ident)
 
     def describe(self, ident: Any) -> dict[str, Any]:
         """What is exposed of an object, and what else its clients should know."""
@@ -47,7 +47,7 @@ class Control:
         """A further segment for this session's arguments; None when it may have no more."""
         if type(nbytes) is not int or nbytes <= 0:
             raise BadArgument(f"a segment of {nbytes!r} bytes")
-        return _peer().add_requests(nbytes)
+        return _peer().room.add_requests(nbytes)
 
     def models(self) -> dict[str, dict[str, Any]]:
         """The named objects."""
@@ -82,10 +82,10 @@ class Control:
                     "pid": peer.who.pid,
                     "uid": peer.who.uid,
                     "calls": len(peer.calls),
-                    "objects": sum(peer.refs.values()),
-                    "requests": peer.request_bytes,
-                    "replies": peer.replies.capacity,
-                    "unsent": peer.unsent,
+                    "objects": peer.refs.total,
+                    "requests": peer.room.request_bytes,
+                    "replies": peer.room.replies.capacity,
+                    "unsent": peer.outlet.unsent,
                 }
                 for peer in peers
             ],

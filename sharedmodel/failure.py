@@ -36,6 +36,15 @@ def _traceback(exc: BaseException) -> str:
         return "<a traceback that can't be printed>"
 
 
+def forget_frames(exc: BaseException | None) -> None:
+    """Let go of what the frames of an exception, and of those it came of, refer to."""
+    seen = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
+
+
 def from_wire(parts: list[Any]) -> Exception:
     """The exception to raise here, with the remote traceback as its cause. Raises ProtocolError."""
     if len(parts) != 6 or type(parts[4]) is not list or not all(type(p) is str for p in (*parts[:4], parts[5])):

@@ -74,7 +74,7 @@ class Maker:
     def living(self) -> int:
         """Bytes of the blocks of this session's results that somebody needs."""
         call: Any = reply.current.call
-        return int(call.peer.replies.live_bytes)
+        return int(call.peer.room.replies.live_bytes)
 
 
 class Manager(ModelManager):

@@ -46,7 +46,7 @@ def serving(directory: str, name: str = "host.sock", **models: Any) -> Iterator[
     finally:
         service.close()
         until(lambda: not any(peer.sock.fileno() >= 0 for peer in service.peers.values()))
-        os.close(service._wake_fd)
+        os.close(service.watched.bell)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_call_that_the_host_can_take_only_once_its_items_are_read_is_no_deadlo
     with session_with(service, shared_memory=False) as session:
         stream = call(session, "stream", 40, 400_000)
         next(stream)
-        until(lambda: all(peer.unsent > 4_000_000 for peer in service.peers.values()))
+        until(lambda: all(peer.outlet.unsent > 4_000_000 for peer in service.peers.values()))
         big = np.ones(8_000_000, "u1")
         assert in_thread(lambda: call(session, "total", big))() == big.size
         assert sum(1 for _ in stream) == 39
@@ -288,7 +288,8 @@ def test_an_answer_queued_while_the_loop_looks_away_is_sent(service: Service, se
     """The loop has seen that nothing is left to send, and is about to say so, when a worker leaves it something."""
     call(session, "echo")
     (peer,) = service.peers.values()
-    modify, between = service._epoll.modify, threading.Event()
+    watched, outlet = service.watched, peer.outlet
+    modify, between = watched._epoll.modify, threading.Event()
 
     class Epoll:
         def modify(self, fd: int, mask: int) -> None:
@@ -302,19 +303,19 @@ def test_an_answer_queued_while_the_loop_looks_away_is_sent(service: Service, se
 
     def leave() -> None:
         between.wait(PATIENCE)
-        with peer.lock:
-            peer._outbox.append((memoryview(wire.frame([wire.PONG, 1])), ()))
-            peer.unsent += 1
-        service.watch(peer)
+        with outlet.lock:
+            outlet._frames.append((memoryview(wire.frame([wire.PONG, 1])), ()))
+            outlet.unsent += 1
+        watched.update(peer)
 
-    epoll, service._epoll = service._epoll, Epoll()  # type: ignore[assignment]
-    loop, other = threading.Thread(target=service.watch, args=[peer]), threading.Thread(target=leave)
+    epoll, watched._epoll = watched._epoll, Epoll()  # type: ignore[assignment]
+    loop, other = threading.Thread(target=watched.update, args=[peer]), threading.Thread(target=leave)
     other.start()
     loop.start()
     loop.join()
     other.join()
-    service._epoll = epoll
-    until(lambda: not peer._outbox)
+    watched._epoll = epoll
+    until(lambda: not outlet._frames)
 
 
 # -- proxies ---------------------------------------------------------------------------------------------
@@ -445,7 +446,7 @@ def test_a_result_of_a_dtype_that_is_unknown_here_gives_its_block_back(
                 list(call(session, "stream", 3, 100_000))
         call(session, "echo")
         (peer,) = service.peers.values()
-        until(lambda: call(session, "echo") is None and peer.replies.live_bytes == 0)
+        until(lambda: call(session, "echo") is None and peer.room.replies.live_bytes == 0)
 
 
 def test_with_every_worker_blocked_the_host_still_reads_and_ends_sessions(
