@@ -21,8 +21,9 @@ from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 
 from .find import find
-from .host import DIRECTORY, REPLAYS, not_exposed, with_files_read
+from .host import DIRECTORY, QUESTIONS, not_exposed, with_files_read
 from .instances import Instances
+from .replay import Replay
 
 
 async def aconnect(
@@ -57,13 +58,13 @@ class AsyncHost:
             await self.ask(DIRECTORY, "load", (name, spec))
         info = await self.ask(DIRECTORY, "describe", (name,))
         if (where := info.get("elsewhere")) is None:
-            return AsyncModel(lambda: self, name, info, timeout)
+            return AsyncModel(self, lambda: self, name, info, timeout)
         instances = Instances(**where)
 
         def least_busy() -> AsyncHost:
             return self._at(instances.pick())
 
-        return AsyncModel(least_busy, name, await least_busy().ask(DIRECTORY, "describe", (name,)), timeout)
+        return AsyncModel(self, least_busy, name, await least_busy().ask(DIRECTORY, "describe", (name,)), timeout)
 
     def _at(self, address: str) -> AsyncHost:
         """Another host of the same server, entered as this one was."""
@@ -86,34 +87,42 @@ class AsyncHost:
         array = await (await self.session()).empty(shape, dtype, order)
         return np.empty(shape, dtype, order) if array is None else array
 
-    async def ask(
-        self,
-        ident: Any,
-        method: str,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        timeout: float | None = None,
-        replays: int = REPLAYS,
-    ) -> Any:
-        """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet.
-
-        ``timeout`` is for all of it.
-        """
-        loop = asyncio.get_running_loop()
-        end = None if timeout is None else loop.time() + timeout
-        idle = 1
-        while True:
+    async def ask(self, ident: Any, method: str, args: tuple[Any, ...] = (), timeout: float | None = None) -> Any:
+        """A question to the server, which may be asked again when a host died over it."""
+        end = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        for left in range(QUESTIONS, -1, -1):
             session = await self._session_by(end)
-            left = None if end is None else max(0.0, end - loop.time())
             try:
-                return await session.call(ident, method, args, kwargs or {}, left)
-            except HostLost as exc:
-                if not exc.begun and idle:
-                    idle = 0
-                elif replays:
-                    replays -= 1
-                else:
+                return await session.call(ident, method, args, {}, _left(end))
+            except HostLost:
+                if not left:
                     raise
+        raise AssertionError("unreachable")
+
+    async def call(
+        self,
+        pick: Callable[[], AsyncHost],
+        model: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        replay: Replay,
+        timeout: float | None,
+    ) -> Any:
+        """A model's call, sent again where its host died and `Replay` allows it.
+
+        ``pick`` says which host to ask; this one has the directory. ``timeout`` is for all of it.
+        """
+        end = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while True:
+            host = pick() if replay.quarantine is None else self._at(replay.quarantine)
+            session = await host._session_by(end)
+            try:
+                return await session.call(model, method, args, kwargs, _left(end))
+            except HostLost as exc:
+                question = replay.lost(exc, session.welcome)
+            if question is not None:
+                replay.told(await self.ask(DIRECTORY, "verdict", question, _left(end)))
 
     async def _session_by(self, end: float | None) -> AsyncSession:
         try:
@@ -145,18 +154,25 @@ class AsyncHost:
         await self.aclose()
 
 
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
+
+
 class AsyncModel:
     """A model in the host; what it exposes are coroutine methods here."""
 
-    def __init__(self, host: Callable[[], AsyncHost], name: str, info: dict[str, Any], timeout: float | None) -> None:
+    def __init__(
+        self, host: AsyncHost, pick: Callable[[], AsyncHost], name: str, info: dict[str, Any], timeout: float | None
+    ) -> None:
         self._host = host
+        self._pick = pick
         self._name = name
         self._info = info
         self._timeout = timeout
 
     def with_timeout(self, seconds: float | None) -> AsyncModel:
         """The same model with another deadline for its calls."""
-        return AsyncModel(self._host, self._name, self._info, seconds)
+        return AsyncModel(self._host, self._pick, self._name, self._info, seconds)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -173,5 +189,5 @@ class AsyncModel:
     async def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
-        replays = REPLAYS if method in self._info["idempotent"] else 0
-        return await self._host().ask(self._name, method, args, kwargs, self._timeout, replays)
+        replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
+        return await self._host.call(self._pick, self._name, method, args, kwargs, replay, self._timeout)

@@ -18,10 +18,11 @@ from sharedmodel.tensor import Array
 
 from .find import find
 from .instances import Instances
+from .replay import Replay
 
 DIRECTORY: Final = "#models"
 Where = str | Instances
-REPLAYS: Final = 1  # times that a call is sent again when its host died over it
+QUESTIONS: Final = 10  # times that a question is asked again when a host died over it
 
 
 def connect(
@@ -131,10 +132,10 @@ class Model:
 
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = with_files_read(self._info, method, args, kwargs)
-        replays = REPLAYS if method in self._info["idempotent"] else 0
+        replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
         return replayed(
             self._where, lambda session, left: session.call(self._name, method, args, kwargs, left),
-            replays, self._timeout,
+            replay, self._timeout,
         )  # fmt: skip
 
     def __reduce__(self) -> Any:
@@ -168,33 +169,46 @@ def address_of(where: Where) -> str:
     return where if isinstance(where, str) else where.pick()
 
 
-def asked(where: Where, ident: Any, method: str, *args: Any) -> Any:
-    """A call that may be sent again when the host died over it."""
-    return replayed(where, lambda session, left: session.call(ident, method, args, {}, left), REPLAYS)
+def directory_of(where: Where) -> str:
+    """Where the server's directory is asked for a model's fate."""
+    return where if isinstance(where, str) else where.directory
+
+
+def asked(where: Where, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
+    """A question to a server, which may be asked again."""
+    end = None if timeout is None else time.monotonic() + timeout
+    for left in range(QUESTIONS, -1, -1):
+        session = SESSIONS.current(address_of(where), _left(end))
+        try:
+            return session.call(ident, method, args, {}, _left(end))
+        except HostLost:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def replayed(
-    where: Where, call: Callable[[Session, float | None], Any], replays: int, timeout: float | None = None
+    where: Where, call: Callable[[Session, float | None], Any], replay: Replay, timeout: float | None = None
 ) -> Any:
-    """A call, sent again to the restarted host: ``replays`` times, and once where it had not left yet.
+    """A call, sent again where its host died and `Replay` allows it.
 
     ``call`` gets the session and the seconds that are left of ``timeout``, which is for all of it.
     """
     end = None if timeout is None else time.monotonic() + timeout
-    idle = 1  # a session whose host died while nobody called is noticed by the next call only
     while True:
-        session = SESSIONS.current(address_of(where), timeout)
-        if end is not None:
-            timeout = max(0.0, end - time.monotonic())
+        session = SESSIONS.current(replay.quarantine or address_of(where), _left(end))
         try:
-            return call(session, timeout)
+            return call(session, _left(end))
         except HostLost as exc:
-            if not exc.begun and idle:
-                idle = 0
-            elif replays:
-                replays -= 1
-            else:
-                raise
+            question = replay.lost(exc, session.welcome)
+        if question is not None:
+            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=_left(end)))
+            if replay.quarantine is not None:
+                SESSIONS.follow(replay.quarantine, directory_of(where))
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def empty(session: Session, shape: Any, dtype: Any, order: Any) -> Array:

@@ -14,8 +14,10 @@ _TURN: Final = itertools.count(os.getpid())  # so that callers who see all hosts
 class Instances:
     """The hosts of one model. Pickles by reference."""
 
-    def __init__(self, addresses: list[str], cells: list[int], board: str) -> None:
+    def __init__(self, addresses: list[str], cells: list[int], board: str, directory: str) -> None:
+        """``directory``: the address of the server's first host, which knows of them all."""
         self.addresses = addresses
+        self.directory = directory
         self._cells = cells
         self._path = board
         self._board: Board | None = None
@@ -32,4 +34,4 @@ class Instances:
         return self.addresses[min(order, key=lambda index: board[self._cells[index]])]
 
     def __reduce__(self) -> Any:
-        return Instances, (self.addresses, self._cells, self._path)
+        return Instances, (self.addresses, self._cells, self._path, self.directory)

@@ -21,6 +21,13 @@ class Boot(NamedTuple):
     name: str  # see `layout`
     elsewhere: dict[str, Any]  # the models of other hosts
     cell: int | None  # its place on the board
+    journal: int
+    deaths: list[list[Any]]  # see `suspects`
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What the host inherits besides its standard streams."""
+        return self.listener, self.lifeline, self.journal
 
     def to_file(self) -> int:
         """A descriptor to read it from."""

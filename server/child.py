@@ -16,10 +16,9 @@ from sharedmodel.errors import ProtocolError
 
 from . import messages, oom
 from .boot import Boot
-from .death import Death, reason
+from .death import Death, reason, unexplained
+from .journal import Journal
 from .messages import Messages
-from .place import Place
-from .settings import Settings
 
 Report = Callable[[int, list[Any]], None]
 _SEND_TIMEOUT: Final = 1.0
@@ -28,15 +27,8 @@ _SEND_TIMEOUT: Final = 1.0
 class Child:
     """One host process."""
 
-    def __init__(
-        self,
-        name: str,
-        place: Place,
-        listener: socket.socket,
-        settings: Settings,
-        elsewhere: dict[str, Any],
-        cell: int | None,
-    ) -> None:
+    def __init__(self, boot: Boot) -> None:
+        """Starts it. ``boot`` has everything but the lifeline, which is made here."""
         self.started = time.monotonic()
         self.since = time.time()
         self.serving = False
@@ -47,15 +39,15 @@ class Child:
         self._fatal = ""
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
-        boot = Boot(listener.fileno(), theirs.fileno(), os.getpid(), place.directory, settings, name, elsewhere, cell)
+        boot = boot._replace(lifeline=theirs.fileno())
         stdin = boot.to_file()
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "sharedmodel.server.host", place.directory, *([name] if name else [])],
+                [sys.executable, "-P", "-m", "sharedmodel.server.host", boot.directory, *filter(None, [boot.name])],
                 stdin=stdin,
-                pass_fds=(listener.fileno(), theirs.fileno()),
-                env=settings.environment(),
+                pass_fds=boot.descriptors,
+                env=boot.settings.environment(),
                 process_group=0,
             )
         except BaseException:
@@ -116,7 +108,7 @@ class Child:
         except ProcessLookupError:
             pass
 
-    def reap(self, selector: selectors.BaseSelector) -> Death:
+    def reap(self, selector: selectors.BaseSelector, journal: Journal) -> Death:
         """How it ended. Its process is over."""
         self._drain(selector)
         selector.unregister(self.pidfd)
@@ -125,13 +117,16 @@ class Child:
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
         self.lifeline.close()
-        why = self.fault or reason(code, self._fatal, self._kills, oom.kills(), usage.ru_maxrss * 1024)
+        kills = oom.kills()
+        why = self.fault or reason(code, self._fatal, self._kills, kills, usage.ru_maxrss * 1024)
         loading = [name for name, state in self.states.items() if state["state"] == "loading"]
         if loading:
             why += f", while it was loading {', '.join(loading)}"
         wanted = bool(self.wanted)
         lived = time.monotonic() - self.started
-        return Death(time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted)
+        suspicious = not wanted and not self.fault and unexplained(code, self._kills, kills)
+        executing = journal.executing() if suspicious else []
+        return Death(time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted, executing)
 
     def _drain(self, selector: selectors.BaseSelector) -> None:
         # Its last words may still be in the socket.

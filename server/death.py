@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from .oom import Kills
@@ -15,6 +16,9 @@ MOST_DELAY: Final = 30.0
 MOST_DELAY_READY: Final = 2.0
 REFUSE_AFTER: Final = 3
 _REMEMBERED: Final = 20
+_CRASHES: Final = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
+)
 
 
 class Death(NamedTuple):
@@ -27,9 +31,13 @@ class Death(NamedTuple):
     ready: bool
     reason: str
     wanted: bool = False
+    executing: Sequence[Sequence[int]] = ()  # the calls that may have been the cause
 
     def as_dict(self) -> dict[str, Any]:
-        return self._asdict()
+        """For people; `executing` is for the hosts."""
+        fields = self._asdict()
+        del fields["executing"]
+        return fields
 
 
 def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str:
@@ -42,9 +50,17 @@ def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str
         return f"killed by the kernel: the memory limit of the cgroup was reached (out of memory){memory}"
     if -code == signal.SIGKILL and after.machine > before.machine:
         return f"killed by {name} while the machine was out of memory{memory}"
-    if -code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE):
+    if -code in _CRASHES:
         return f"crashed with {name}{f': {fatal}' if fatal else ''}"
     return f"killed by {name}"
+
+
+def unexplained(code: int, before: Kills, after: Kills) -> bool:
+    """Whether something that ran in the host may have been the cause: a crash, an exit, memory eaten up.
+
+    A signal that others send (SIGTERM, and SIGKILL while nobody ran out of memory) is no sign of that.
+    """
+    return code >= 0 or -code in _CRASHES or (-code == signal.SIGKILL and after != before)
 
 
 def signal_name(number: int) -> str:

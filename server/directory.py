@@ -12,10 +12,11 @@ from sharedmodel.errors import BadArgument, NotPermitted
 
 from .elsewhere import Elsewhere
 from .settings import ModelSettings
+from .suspects import Deaths
 from .table import Table
 
 NAME: Final = "#models"
-EXPOSED: Final = ("states", "describe", "load", "unload")
+EXPOSED: Final = ("states", "describe", "load", "unload", "verdict")
 IDEMPOTENT: Final = EXPOSED
 
 
@@ -26,12 +27,14 @@ class Directory:
         self,
         table: Table,
         elsewhere: Elsewhere,
+        deaths: Deaths,
         *,
         embedded: bool,
         loaded: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
     ) -> None:
         self._table = table
         self._elsewhere = elsewhere
+        self._deaths = deaths
         self._embedded = embedded
         self._loaded = loaded
 
@@ -63,6 +66,10 @@ class Directory:
         self._table.add(name, settings)
         self._loaded(name, dataclasses.asdict(settings))
         self._table.start(name)
+
+    def verdict(self, pid: int, session: int, request: int) -> dict[str, str] | None:
+        """Whether a call that died with host ``pid`` may be sent again: None; else where, and why there."""
+        return self._deaths.verdict(pid, session, request)
 
     def unload(self, name: str) -> None:
         """Let a model go until its next call."""

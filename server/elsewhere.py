@@ -25,4 +25,4 @@ class Elsewhere:
     def where(self, name: Any) -> dict[str, Any] | None:
         """The addresses of a model's hosts, and their cells on the board; None for a model that is here."""
         told = self._told.get(name) if isinstance(name, str) else None
-        return None if told is None else {key: told[key] for key in ("addresses", "cells", "board")}
+        return None if told is None else {key: told[key] for key in ("addresses", "cells", "board", "directory")}

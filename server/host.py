@@ -27,13 +27,17 @@ from sharedmodel.service import Service
 from . import directory, logs, messages
 from .boot import Boot
 from .elsewhere import Elsewhere
+from .journal import Journal
 from .messages import Messages
-from .place import Place
-from .report import Reporter
+from .place import QUARANTINE, Place
+from .report import News, Reporter
 from .settings import Settings
+from .suspects import Deaths
 from .table import Table
+from .watch import Watch
 
 _PR_SET_PDEATHSIG: Final = 1
+QUARANTINE_IDLE: Final = 30.0
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -43,7 +47,7 @@ def main() -> int:
     _end_with(boot.supervisor)
     logs.set_up("host", boot.settings.log_level)
     faulthandler.enable()
-    for fd in (boot.listener, boot.lifeline):
+    for fd in (boot.listener, boot.lifeline, boot.journal):
         os.set_inheritable(fd, False)
     reporter = Reporter(Messages(socket.socket(fileno=boot.lifeline)))
     try:
@@ -56,9 +60,11 @@ def main() -> int:
 
 def _serve(boot: Boot, reporter: Reporter) -> int:
     settings = boot.settings
+    alone = boot.name == QUARANTINE  # loads what is asked for, and runs one call at a time
     raise_descriptor_limit()
     objects = Objects()
-    table = Table(objects, lambda: reporter.changed(table), settings.folder)
+    watch = Watch(Journal(boot.journal), alone)
+    table = Table(objects, lambda: reporter.changed(table), settings.folder, watch)
     service = Service(
         socket.socket(fileno=boot.listener),
         objects,
@@ -68,17 +74,20 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     )
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
     elsewhere = Elsewhere(boot.elsewhere)
+    deaths = Deaths(boot.deaths, Place(boot.directory).quarantine)
     if boot.cell is not None:
         service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
     for name, model in settings.models.items():
         table.add(name, model)
-    _publish_directory(objects, table, settings, reporter, elsewhere)
+    _publish_directory(objects, table, settings, reporter, elsewhere, deaths)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
-    for name in settings.models:
-        table.start(name)
+    if not alone:
+        for name in settings.models:
+            table.start(name)
     service.start()
-    reporter.start(service, table, elsewhere, settings.idle_exit)
+    news: News = {messages.ELSEWHERE: elsewhere.update, messages.DEATHS: deaths.update}
+    reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     service.stopped.wait()
     reporter.stop()
     _finish(service, table, settings.grace)
@@ -86,14 +95,14 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
 
 
 def _publish_directory(
-    objects: Objects, table: Table, settings: Settings, reporter: Reporter, elsewhere: Elsewhere
+    objects: Objects, table: Table, settings: Settings, reporter: Reporter, elsewhere: Elsewhere, deaths: Deaths
 ) -> None:
     def loaded(name: str, fields: dict[str, Any]) -> None:
         reporter.say(messages.LOADED, name, fields)
 
     objects.publish(
         directory.NAME,
-        directory.Directory(table, elsewhere, embedded=settings.embedded, loaded=loaded),
+        directory.Directory(table, elsewhere, deaths, embedded=settings.embedded, loaded=loaded),
         exposed=directory.EXPOSED,
         idempotent=directory.IDEMPOTENT,
     )

@@ -13,8 +13,9 @@ from . import messages
 from .death import Death
 from .keeper import NEVER, Keeper, Report
 from .layout import FIRST, hosts_of, isolated, posts
-from .place import Place
+from .place import QUARANTINE, Place
 from .settings import Settings
+from .suspects import Suspects
 
 logger = logging.getLogger("sharedmodel.supervisor")
 
@@ -39,6 +40,7 @@ class Hosts:
         self._board: Board | None = None
         self._cells: dict[str, int] = {}
         self._started = False
+        self._suspects = Suspects()
 
     def __iter__(self) -> Iterator[Keeper]:
         return iter(self._keepers.values())
@@ -53,7 +55,7 @@ class Hosts:
 
         Raises OSError or BadArgument where a new host's socket can't be made; nothing has changed then.
         """
-        wanted = {post.name: post.settings(settings) for post in posts(settings)}
+        wanted = {post.name: post.settings(settings) for post in posts(settings)} | {QUARANTINE: settings}
         begun = {name: self._keeper(name, own) for name, own in wanted.items() if name not in self._keepers}
         self._settings = settings
         for name in [name for name in self._keepers if name not in wanted]:
@@ -67,11 +69,11 @@ class Hosts:
         self._spread()
         if self._started:
             for keeper in begun.values():
-                keeper.spawn()
+                keeper.start()
 
     def _keeper(self, name: str, settings: Settings) -> Keeper:
         keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died)
-        if name != FIRST:
+        if name not in (FIRST, QUARANTINE):
             if self._board is None:
                 self._board = Board.create(self._place.board)
             keeper.board = self._board
@@ -81,9 +83,13 @@ class Hosts:
     def start(self) -> None:
         self._started = True
         for keeper in self:
-            keeper.spawn()
+            keeper.start()
 
     def _died(self, keeper: Keeper, death: Death) -> None:
+        self._suspects.died(death.pid, death.reason, [list(call) for call in death.executing])
+        for other in self:
+            other.deaths = self._suspects.told()
+            other.tell(messages.DEATHS, other.deaths)
         self.spread(keeper)
         self._ended(keeper, death)
 
@@ -104,13 +110,14 @@ class Hosts:
             "addresses": [keeper.address for keeper in keepers],
             "cells": [keeper.cell for keeper in keepers],
             "board": self._place.board,
+            "directory": self.first.address,
         }
 
     def models(self) -> dict[str, Any]:
         """Every model's state; of several instances that of the best, and how many are ready."""
         found: dict[str, Any] = {}
         for keeper in self:
-            for name, told in keeper.models().items():
+            for name, told in keeper.models().items() if keeper.name != QUARANTINE else ():
                 found.setdefault(name, []).append({**told, "host": keeper.name})
         return {name: _merged(instances) for name, instances in found.items()}
 

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from sharedmodel.board import DOWN, Board
 
+from .boot import Boot
 from .child import Child
 from .death import Death, Restarts
 from .door import Door
-from .place import Place, listen
+from .journal import Journal
+from .place import QUARANTINE, Place, listen
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
@@ -49,10 +51,15 @@ class Keeper:
         self.restarts = Restarts()
         self.child: Child | None = None
         self.retired = False
+        self.on_demand = name == QUARANTINE  # its host runs only while somebody wants it
+        self._dozes = False
         self.spawn_at = NEVER
         self.cell: int | None = None
         self.board: Board | None = None
         self.elsewhere: dict[str, Any] = {}
+        self.deaths: list[list[Any]] = []
+        self._journal_fd = Journal.create()
+        self.journal = Journal(self._journal_fd)
         self._kill_at = NEVER
         self._place = place
         self._selector = selector
@@ -66,22 +73,39 @@ class Keeper:
 
     # -- its processes -------------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Start the host, or wait for somebody who wants it."""
+        if self.on_demand:
+            self._doze()
+        else:
+            self.spawn()
+
     def spawn(self) -> None:
         self.spawn_at = NEVER
+        self._rouse()
         self._door.open()
-        child = self.child = Child(self.name, self._place, self.listener, self.settings, self.elsewhere, self.cell)
+        self.journal.clear()
+        child = self.child = Child(self._boot())
         child.watch(self._selector, self._died, lambda kind, values: self._report(self, kind, values))
         logger.info("%s %d started", self, child.pid)
 
+    def _boot(self) -> Boot:
+        return Boot(
+            self.listener.fileno(), -1, os.getpid(), self._place.directory, self.settings, self.name,
+            self.elsewhere, self.cell, self._journal_fd, self.deaths,
+        )  # fmt: skip
+
     def _died(self) -> None:
         assert self.child is not None
-        death = self.child.reap(self._selector)
+        death = self.child.reap(self._selector, self.journal)
         self.child = None
         self._kill_at = NEVER
         if self.board is not None and self.cell is not None:
             self.board[self.cell] = DOWN
         if not self.retired:
             self._plan_next(death)
+            if self.on_demand:
+                self._doze()
         self._ended(self, death)
 
     def _plan_next(self, death: Death) -> None:
@@ -90,11 +114,23 @@ class Keeper:
         when = f"in {delay:.1f} s" if delay else "now"
         log = logger.info if death.wanted else logger.error
         log("%s %d %s, after %.1f s; started again %s", self, death.pid, death.reason, death.lived, when)
-        if self.restarts.failing and not death.wanted:
+        if self.restarts.failing and not death.wanted and not self.on_demand:
             self._door.shut(
                 f"the {self} could not be started, {self.restarts.unready} times in a row; the last one "
                 f"{death.reason}. It is tried again by itself; see the log of `sharedmodel serve`"
             )
+
+    def _doze(self) -> None:
+        """No host until somebody connects: the listening socket keeps who comes."""
+        self.spawn_at = NEVER
+        if not self._dozes:
+            self._dozes = True
+            self._selector.register(self.listener, selectors.EVENT_READ, self.spawn)
+
+    def _rouse(self) -> None:
+        if self._dozes:
+            self._dozes = False
+            self._selector.unregister(self.listener)
 
     def tell(self, kind: int, *values: Any) -> bool:
         """Say something to the host; False where there is none that listens."""
@@ -115,8 +151,14 @@ class Keeper:
         self.retired = True
         self.spawn_at = NEVER
         # Now, not at the end: who comes while the last calls run is told at once that there is no host.
+        self._rouse()
         self._unlink()
         self._end(why, hurry)
+
+    def rest(self) -> None:
+        """End a host that nobody wants at the moment."""
+        if self.on_demand:
+            self._end("nobody needs it at the moment")
 
     @property
     def gone(self) -> bool:
@@ -145,10 +187,15 @@ class Keeper:
         self._unlink()
         if self.child is not None:
             self.child.kill()
-            self.child.reap(self._selector)
+            self.child.reap(self._selector, self.journal)
             self.child = None
+        self._rouse()
         self._door.open()
         self.listener.close()
+        if self._journal_fd >= 0:
+            os.close(self._journal_fd)
+            self._journal_fd = -1
+            self.journal.close()
 
     def _unlink(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -176,13 +223,15 @@ class Keeper:
         """One word for how it stands."""
         if self.retired:
             return "stopping"
+        if self._dozes:
+            return "ready"
         if self.restarts.failing:
             return "failing"
         if self.child is None:
             return "waiting"
         if not self.child.serving:
             return "starting"
-        return "ready" if self.child.settled else "loading"
+        return "ready" if self.child.settled or self.on_demand else "loading"
 
     def models(self) -> dict[str, Any]:
         """Its models' states, as it told them last; absent while there is no host to have them."""

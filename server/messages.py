@@ -28,6 +28,7 @@ STUCK: Final = 9  # a model does not come back: what it is doing, for how long
 ASK_STATUS: Final = 32  # number
 ASK_BUSY: Final = 33
 ELSEWHERE: Final = 34  # the other hosts' models: where they are and how they stand
+DEATHS: Final = 35  # of hosts, and the calls that may have been the cause
 
 
 class Messages:

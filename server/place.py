@@ -20,6 +20,7 @@ from sharedmodel import link, runtime
 from sharedmodel.errors import BadArgument, SharedModelError
 
 _LOOK_AGAIN: Final = 0.05
+QUARANTINE: Final = "#quarantine"
 ORPHAN_WAIT: Final = 5.0
 
 
@@ -41,6 +42,11 @@ class Place:
     def socket_of(self, host: str) -> str:
         """Where a host listens (see `layout` for the names). Raises BadArgument for a path that is too long."""
         return link.check_address(os.path.join(self.directory, f"host.{host}.sock")) if host else self.host
+
+    @property
+    def quarantine(self) -> str:
+        """Where calls run alone that may have ended a host."""
+        return self.socket_of(QUARANTINE)
 
     def unlink(self, path: str) -> None:
         """Remove a name, if it is there."""

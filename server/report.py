@@ -17,11 +17,13 @@ from sharedmodel.errors import ProtocolError
 from sharedmodel.service import Service
 
 from . import messages
-from .elsewhere import Elsewhere
 from .messages import Messages
 from .table import Table
 
 IDLE_LOOKS: Final = 10  # in each idle time; a second apart at most, 50 ms at least
+
+# What to do with what the supervisor says, besides its questions: message kinds and who takes their values.
+News = dict[int, Callable[..., None]]
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -50,10 +52,10 @@ class Reporter:
                     self.load.up()
                 self._lifeline.send(messages.SETTLED)
 
-    def start(self, service: Service, table: Table, elsewhere: Elsewhere, idle_exit: float | None) -> None:
+    def start(self, service: Service, table: Table, news: News, idle_exit: float | None) -> None:
         self.say(messages.SERVING)
         self.changed(table)
-        threading.Thread(target=self._answer, args=(service, table, elsewhere), name="lifeline", daemon=True).start()
+        threading.Thread(target=self._answer, args=(service, table, news), name="lifeline", daemon=True).start()
         if idle_exit:
             threading.Thread(target=self._watch, args=(service, idle_exit), name="idle", daemon=True).start()
 
@@ -61,11 +63,11 @@ class Reporter:
         """The host ends: idleness is no news any more."""
         self._stopped.set()
 
-    def _answer(self, service: Service, table: Table, elsewhere: Elsewhere) -> None:
+    def _answer(self, service: Service, table: Table, news: News) -> None:
         questions: dict[int, Callable[..., None]] = {
             messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, standing(service, table)),
             messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
-            messages.ELSEWHERE: elsewhere.update,
+            **news,
         }
         while (received := self._received()) is not None:
             for kind, *values in received:

@@ -45,7 +45,7 @@ class Retirement:
     def expire(self, now: float) -> None:
         if now < self.due:
             return
-        hosts = list(self._supervisor.hosts)
+        hosts = [keeper for keeper in self._supervisor.hosts if not keeper.on_demand]
         if not self._asked and all(keeper.tell(messages.ASK_BUSY) for keeper in hosts):
             self._asked = {keeper.name for keeper in hosts}
             self.due = now + PATIENCE

@@ -83,7 +83,8 @@ class Standing:
     def _snapshot(self, inquiry: _Inquiry) -> dict[str, Any]:
         supervisor = self._supervisor
         settings = supervisor.settings
-        hosts = [self._host(keeper, inquiry) for keeper in supervisor.hosts]
+        running = [keeper for keeper in supervisor.hosts if keeper.child is not None or not keeper.on_demand]
+        hosts = [self._host(keeper, inquiry) for keeper in running]
         deaths = [
             {"host": keeper.name, **death.as_dict()} for keeper in supervisor.hosts for death in keeper.restarts.deaths
         ]

@@ -103,7 +103,7 @@ class Supervisor:
         elif kind == messages.STATUS:
             self._standing.arrived(keeper, *values)
         elif kind == messages.IDLE:
-            self._retirement.begin()
+            keeper.rest() if keeper.on_demand else self._retirement.begin()
         elif kind == messages.BUSY:
             self._retirement.decide(keeper, values[0])
         elif kind == messages.LOADED:

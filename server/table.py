@@ -10,7 +10,7 @@ from typing import Any
 
 from sharedmodel.control import described
 from sharedmodel.errors import BadArgument
-from sharedmodel.objects import Objects, Served, public_methods
+from sharedmodel.objects import Objects, Served, Watch, public_methods
 
 from .kinds import DETAILS, adapter, resolve
 from .settings import ModelSettings
@@ -22,11 +22,18 @@ logger = logging.getLogger("sharedmodel.host")
 class Table:
     """The models by name. ``changed`` hears of every new state, on any thread."""
 
-    def __init__(self, objects: Objects, changed: Callable[[], None] = lambda: None, folder: str | None = None) -> None:
-        """``folder``: where modules of factories are looked for first."""
+    def __init__(
+        self,
+        objects: Objects,
+        changed: Callable[[], None] = lambda: None,
+        folder: str | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """``folder``: where modules of factories are looked for first; ``watch`` sees each call of a model."""
         self._objects = objects
         self._changed = changed
         self._folder = folder
+        self._watch = watch
         self._lock = threading.Lock()
         self._slots: dict[str, Slot] = {}
         self._settings: dict[str, ModelSettings] = {}
@@ -90,6 +97,11 @@ class Table:
             raise BadArgument(f"no model {name!r} here; there are: {known}") from None
 
     def _publish(self, name: str, settings: ModelSettings) -> Served:
+        served = self._published(name, settings)
+        served.watch = self._watch
+        return served
+
+    def _published(self, name: str, settings: ModelSettings) -> Served:
         if settings.kind is not None:
             return self._publish_kind(name, settings.kind, settings.options)
         assert settings.factory is not None

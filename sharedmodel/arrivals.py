@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import threading
@@ -28,6 +29,7 @@ class Arrivals:
         self._service = service
         self._entry = entry or Entry(frozenset({os.geteuid()}))
         self._authkey = authkey
+        self._numbers = itertools.count(1)
 
     def accept(self) -> None:
         """Take one connection, which becomes a session or is told why not."""
@@ -45,8 +47,9 @@ class Arrivals:
         elif len(service.peers) >= service.limits.sessions:
             self._refuse(sock, NotPermitted(f"{service.address} has {len(service.peers)} sessions, its limit"))
         else:
-            about = {"pid": os.getpid(), "address": service.address, **service.info}
-            service.watched.add(Peer(service, sock, who, handshake.Reception(self._authkey, about)))
+            number = next(self._numbers)
+            about = {"pid": os.getpid(), "address": service.address, "session": number, **service.info}
+            service.watched.add(Peer(service, sock, who, handshake.Reception(self._authkey, about), number))
 
     def _admitted(self, sock: socket.socket, who: link.Peer) -> bool:
         try:

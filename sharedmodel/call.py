@@ -55,6 +55,8 @@ class Call:
     def run(self, served: Served) -> None:
         """Call the method and answer. Never raises: what the method raises is the answer."""
         reply.current.call = self
+        watch = served.watch
+        token = None if watch is None else watch.entered(self)
         try:
             if self.cancelled or self.deadline is not None or self.problem is not None:
                 self.check()
@@ -76,6 +78,8 @@ class Call:
             self.fail(exc)
         finally:
             reply.current.call = None
+            if watch is not None:
+                watch.left(token)
 
     def _stream(self, items: types.GeneratorType[Any, Any, Any]) -> None:
         # Bounded: with credit to spare a client that does not read would fill the host's memory.

@@ -289,7 +289,9 @@ class Channel:
         ended = []
         while self.pending:
             _, pending = self.pending.popitem()
-            pending.error = type(error)(*error.args) if isinstance(error, HostLost) else HostLost(str(error))
+            lost = type(error)(*error.args) if isinstance(error, HostLost) else HostLost(str(error))
+            lost.request = pending.rid
+            pending.error = lost
             pending.done = True
             ended.append(pending)
         close_all(list(self._fds))

@@ -12,6 +12,7 @@ Told apart by whose fault it is::
     ├── DeadlineExceeded   nobody: the caller's own time ran out             (TimeoutError)
     ├── Cancelled          caller: gave the call up
     ├── Stuck              model: ran past its max_run
+    ├── Poisonous          caller: this call ends the host that runs it
     ├── LoadFailed         model: could not be loaded; says why
     ├── RemoteError        model: its own exception, of a type unknown here
     │   └── UnknownObject      dropped, or its host was restarted            (KeyError)
@@ -36,6 +37,7 @@ __all__ = [
     "NotExposed",
     "NotPermitted",
     "Overloaded",
+    "Poisonous",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
@@ -99,6 +101,12 @@ class Stuck(SharedModelError):
     code = "stuck"
 
 
+class Poisonous(SharedModelError):
+    """The call ended its host, and again the one in which it ran alone: it is not sent a third time."""
+
+    code = "poisonous"
+
+
 class LoadFailed(SharedModelError):
     """The model could not be loaded; the message says why."""
 
@@ -146,11 +154,13 @@ class ProtocolError(SharedModelError):
 class HostLost(SharedModelError, ConnectionError, EOFError):
     """The host went away; a call in flight may or may not have run.
 
-    ``begun`` is False where it certainly has not: the host was gone before the call left.
+    ``begun`` is False where it certainly has not: the host was gone before the call left. ``request`` is
+    the call's number in its session, 0 where it was none.
     """
 
     code = "host-lost"
     begun = True
+    request = 0
 
 
 class HostUnavailable(HostLost, ConnectionRefusedError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from .errors import NotExposed, UnknownObject, UnknownTypeid
 
@@ -23,6 +23,16 @@ class Registration(NamedTuple):
     exposed: tuple[str, ...] | None = None
     method_to_typeid: dict[str, str] | None = None
     proxytype: Any = None
+
+
+class Watch(Protocol):
+    """Somebody who wants to know of each call that an object executes."""
+
+    def entered(self, call: Any) -> Any:
+        """It begins, on this thread. What is returned is given to `left`."""
+
+    def left(self, token: Any) -> None:
+        """It has ended, answered or failed."""
 
 
 class Served:
@@ -39,6 +49,7 @@ class Served:
         "pace",
         "permanent",
         "typeid",
+        "watch",
     )
 
     def __init__(self, ident: str, typeid: str, obj: Any, exposed: Iterable[str]) -> None:
@@ -52,6 +63,7 @@ class Served:
         self.permanent = False
         self.count = 0
         self.pace: dict[str, float] = {}
+        self.watch: Watch | None = None
 
     def method(self, name: str) -> Callable[..., Any]:
         """The bound method. Raises NotExposed for one that is not exposed."""

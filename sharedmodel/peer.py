@@ -41,8 +41,12 @@ _HANDLERS: Final = incoming.HANDLERS
 class Peer:
     """One client."""
 
-    def __init__(self, service: Service, sock: socket.socket, who: link.Peer, reception: Reception) -> None:
+    def __init__(
+        self, service: Service, sock: socket.socket, who: link.Peer, reception: Reception, number: int = 0
+    ) -> None:
+        """``number`` tells it from the host's other sessions, also those that have ended."""
         self.service = service
+        self.number = number
         self.sock = sock
         self.fd = sock.fileno()
         self.pidfd = -1

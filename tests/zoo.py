@@ -75,6 +75,13 @@ def leaving() -> Echo:
 class Crasher(Echo):
     """Ends its process as it is told."""
 
+    def crash_once(self, path: str, how: str) -> int:
+        """Leaves a mark before it crashes, and does not where it finds one."""
+        if not os.path.exists(path):
+            with open(path, "w"):
+                self.crash(how)
+        return os.getpid()
+
     def crash(self, how: str) -> None:
         if how == "exit":
             os._exit(3)

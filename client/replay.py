@@ -1,0 +1,55 @@
+"""What becomes of a call whose host died over it: pure, no sockets.
+
+    it had not left yet                           again, at once
+    its method may not run twice                  HostLost
+    the host died of something else               again
+    it was executing, and may have been the cause in quarantine: alone, in a host of its own
+    it ended that one as well                     Poisonous
+
+Which of these it is, the server's directory knows (`verdict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sharedmodel.errors import HostLost, Poisonous
+
+MOST: Final = 100  # times a call is sent again, should hosts die without end
+
+Question = tuple[int, int, int]
+
+
+class Replay:
+    """The fate of one call."""
+
+    def __init__(self, what: str, idempotent: bool) -> None:
+        self.quarantine: str | None = None
+        self._what = what
+        self._idempotent = idempotent
+        self._idle = 1  # a session whose host died while nobody called is noticed by the next call only
+        self._left = MOST
+
+    def lost(self, exc: HostLost, welcome: Mapping[str, Any]) -> Question | None:
+        """What to ask the directory, or None to send the call again at once. Raises ``exc`` where neither may be."""
+        if not exc.begun and self._idle:
+            self._idle -= 1
+            return None
+        if not self._idempotent or not self._left:
+            raise exc
+        self._left -= 1
+        if "session" not in welcome:
+            return None
+        return welcome["pid"], welcome["session"], exc.request
+
+    def told(self, verdict: Mapping[str, str] | None) -> None:
+        """The directory's answer. Raises Poisonous for a call that has ended the quarantine's host too."""
+        if verdict is None:
+            return
+        if self.quarantine is not None:
+            raise Poisonous(
+                f"{self._what} ended its host twice, the second time running alone in a host of its own "
+                f"({verdict['reason']}); it is not tried again"
+            )
+        self.quarantine = verdict["address"]

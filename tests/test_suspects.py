@@ -1,0 +1,176 @@
+"""Calls whose host died over them: which are sent again, which run alone first, and which are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sharedmodel.client import aconnect, connect
+from sharedmodel.client.replay import Replay
+from sharedmodel.errors import HostLost, Poisonous
+from sharedmodel.server.journal import SLOTS, Journal
+from sharedmodel.server.suspects import Deaths, Suspects
+
+from .servers import Server, running_server, until
+
+CONFIG = """
+[models.crasher]
+factory = "zoo:Crasher"
+idempotent = ["add", "pid", "crash", "crash_once", "held_by"]
+"""
+
+
+@pytest.fixture
+def server(runtime: str) -> Iterator[Server]:
+    with running_server(CONFIG, runtime) as started:
+        yield started
+
+
+@pytest.mark.parametrize("how", ["segfault", "abort", "exit"])
+def test_a_call_that_ends_every_host_it_runs_in_is_refused_as_poisonous(how: str, server: Server) -> None:
+    crasher = connect(server.address).model("crasher")
+    with pytest.raises(Poisonous, match=r"crasher\.crash\(\) ended its host twice"):
+        crasher.crash(how)
+    assert crasher.add(1, 2) == 3
+    assert [death["host"] for death in server.status()["deaths"]] == ["", "#quarantine"]
+
+
+def test_a_suspect_that_does_no_harm_alone_has_its_result(server: Server, runtime: str) -> None:
+    crasher = connect(server.address).model("crasher")
+    where = crasher.crash_once(os.path.join(runtime, "mark"), "segfault")
+    assert where == server.pid_of("#quarantine") != server.host_pid
+    assert crasher.pid() == server.host_pid
+
+
+def test_who_only_ran_beside_a_poisonous_call_has_a_result(server: Server, runtime: str) -> None:
+    crasher = connect(server.address).model("crasher")
+    pipe = os.path.join(runtime, "pipe")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        beside = pool.submit(crasher.held_by, pipe)
+        with open(pipe, "w"), pytest.raises(Poisonous):  # opens when the call runs
+            crasher.crash("segfault")
+        with open(pipe, "w"):  # it runs again
+            pass
+        assert beside.result() == server.pid_of("#quarantine")
+
+
+def test_a_call_whose_host_was_killed_from_outside_is_no_suspect(server: Server, runtime: str) -> None:
+    crasher = connect(server.address).model("crasher")
+    pipe = os.path.join(runtime, "pipe")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(crasher.held_by, pipe)
+        for _ in range(3):  # as often as it happens
+            with open(pipe, "w"):
+                server.kill_host()
+        with open(pipe, "w"):
+            pass
+        assert held.result() == server.host_pid
+
+
+def test_the_event_loop_refuses_and_replays_in_the_same_way(server: Server, runtime: str) -> None:
+    async def calls() -> int:
+        async with await aconnect(server.address) as host:
+            crasher = await host.model("crasher")
+            with pytest.raises(Poisonous):
+                await crasher.crash("abort")
+            where = await crasher.crash_once(os.path.join(runtime, "mark"), "abort")
+            assert isinstance(where, int)
+            return where
+
+    assert asyncio.run(calls()) == server.pid_of("#quarantine")
+
+
+def test_the_quarantine_costs_no_process_until_it_is_needed(server: Server) -> None:
+    assert [host["name"] for host in server.status()["hosts"]] == [""]
+
+
+def test_an_isolated_models_suspects_run_in_the_same_quarantine(runtime: str) -> None:
+    config = CONFIG + 'isolate = true\n[models.other]\nfactory = "zoo:Echo"\nidempotent = ["pid"]\n'
+    with running_server(config, runtime) as server:
+        host = connect(server.address)
+        other = host.model("other").pid()
+        crasher = host.model("crasher")
+        with pytest.raises(Poisonous):
+            crasher.crash("abort")
+        assert crasher.crash_once(os.path.join(runtime, "mark"), "exit") == server.pid_of("#quarantine")
+        assert host.model("other").pid() == other
+        until(lambda: server.state() == "ready", lambda: server.log)
+
+
+def test_the_journal_tells_what_was_executing_and_forgets_what_ended() -> None:
+    fd = Journal.create()
+    host, supervisor = Journal(fd), Journal(fd)
+    os.close(fd)
+    slots = [host.enter(7, request) for request in range(1, 4)]
+    host.leave(slots[1])
+    assert sorted(supervisor.executing()) == [[7, 1], [7, 3]]
+    supervisor.clear()
+    assert supervisor.executing() == []
+    host.close()
+    supervisor.close()
+
+
+def test_a_full_journal_notes_no_more_and_breaks_nothing() -> None:
+    fd = Journal.create()
+    journal = Journal(fd)
+    os.close(fd)
+    slots = [journal.enter(1, number) for number in range(1, SLOTS + 5)]
+    assert slots.count(-1) == 4 and len(set(slots)) == SLOTS + 1
+    for slot in slots:
+        journal.leave(slot)
+    assert journal.executing() == []
+    journal.close()
+
+
+def test_a_death_that_nobody_told_of_makes_no_suspects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharedmodel.server.suspects.NEWS_TIMEOUT", 0.01)
+    assert Deaths([], "quarantine").verdict(1, 2, 3) is None
+
+
+def test_news_of_a_death_wakes_who_waits_for_it() -> None:
+    suspects = Suspects()
+    deaths = Deaths(suspects.told(), "quarantine")
+    with ThreadPoolExecutor() as pool:
+        verdicts = [pool.submit(deaths.verdict, 10, 2, number) for number in (3, 4)]
+        suspects.died(10, "crashed", [[2, 3]])
+        deaths.update(suspects.told())
+        assert [future.result() for future in verdicts] == [{"address": "quarantine", "reason": "crashed"}, None]
+
+
+def lost(*, begun: bool = True) -> HostLost:
+    error = HostLost("gone")
+    error.begun = begun
+    error.request = 5
+    return error
+
+
+def test_what_had_not_left_is_sent_again_once_whatever_the_method() -> None:
+    replay = Replay("m.f()", idempotent=False)
+    assert replay.lost(lost(begun=False), {}) is None
+    with pytest.raises(HostLost):
+        replay.lost(lost(begun=False), {})
+
+
+def test_a_host_without_a_directory_is_not_asked() -> None:
+    assert Replay("m.f()", idempotent=True).lost(lost(), {"pid": 1}) is None
+
+
+def test_a_free_call_in_quarantine_goes_on_there() -> None:
+    replay = Replay("m.f()", idempotent=True)
+    assert replay.lost(lost(), {"pid": 1, "session": 2}) == (1, 2, 5)
+    replay.told({"address": "q", "reason": "crashed"})
+    replay.told(None)
+    assert replay.quarantine == "q"
+
+
+def test_calls_are_not_sent_again_without_end() -> None:
+    replay = Replay("m.f()", idempotent=True)
+    with pytest.raises(HostLost):
+        for _ in range(1000):
+            replay.lost(lost(), {"pid": 1, "session": 2})
