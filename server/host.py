@@ -34,7 +34,7 @@ from .report import News, Reporter
 from .settings import Settings
 from .suspects import Deaths
 from .table import Table
-from .watch import Watch
+from .watch import Guard
 
 _PR_SET_PDEATHSIG: Final = 1
 QUARANTINE_IDLE: Final = 30.0
@@ -63,8 +63,8 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     alone = boot.name == QUARANTINE  # loads what is asked for, and runs one call at a time
     raise_descriptor_limit()
     objects = Objects()
-    watch = Watch(Journal(boot.journal), alone)
-    table = Table(objects, lambda: reporter.changed(table), settings.folder, watch)
+    guard = Guard(Journal(boot.journal), alone=alone)
+    table = Table(objects, lambda: reporter.changed(table), settings.folder, guard.watch)
     service = Service(
         socket.socket(fileno=boot.listener),
         objects,
@@ -88,6 +88,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     service.start()
     news: News = {messages.ELSEWHERE: elsewhere.update, messages.DEATHS: deaths.update}
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
+    guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))
     service.stopped.wait()
     reporter.stop()
     _finish(service, table, settings.grace)

@@ -25,6 +25,7 @@ from .place import QUARANTINE, Place, listen
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
+SILENCE: Final = 10.0  # seconds; a native call that keeps the interpreter's lock lets nothing else run
 NEVER: Final = float("inf")
 
 logger = logging.getLogger("sharedmodel.supervisor")
@@ -61,6 +62,7 @@ class Keeper:
         self._journal_fd = Journal.create()
         self.journal = Journal(self._journal_fd)
         self._kill_at = NEVER
+        self._beat_due = NEVER
         self._place = place
         self._selector = selector
         self._report = report
@@ -99,7 +101,7 @@ class Keeper:
         assert self.child is not None
         death = self.child.reap(self._selector, self.journal)
         self.child = None
-        self._kill_at = NEVER
+        self._kill_at = self._beat_due = NEVER
         if self.board is not None and self.cell is not None:
             self.board[self.cell] = DOWN
         if not self.retired:
@@ -155,6 +157,10 @@ class Keeper:
         self._unlink()
         self._end(why, hurry)
 
+    def beat(self) -> None:
+        """The host is alive, which it says every second where any of its models has a `max_run`."""
+        self._beat_due = time.monotonic() + SILENCE
+
     def rest(self) -> None:
         """End a host that nobody wants at the moment."""
         if self.on_demand:
@@ -206,13 +212,16 @@ class Keeper:
     @property
     def due(self) -> float:
         """When `expire` has something to do."""
-        return min(self.spawn_at, self._kill_at)
+        return min(self.spawn_at, self._kill_at, self._beat_due)
 
     def expire(self, now: float) -> None:
         if now >= self._kill_at and self.child is not None:
             self._kill_at = NEVER
             logger.warning("%s did not end in time and is killed", self)
             self.child.kill()
+        if now >= self._beat_due and self.child is not None:
+            self._beat_due = NEVER
+            self.replace(f"it gave no sign of life for {SILENCE:g} s")
         if now >= self.spawn_at and not self.retired:
             self.spawn()
 

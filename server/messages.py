@@ -24,6 +24,7 @@ IDLE: Final = 6  # no session for the time agreed
 BUSY: Final = 7  # answer: whether there are sessions after all
 LOADED: Final = 8  # a client had a model loaded: name, settings; a later host shall have it too
 STUCK: Final = 9  # a model does not come back: what it is doing, for how long
+BEAT: Final = 10  # this host is not stuck, where that is watched
 # supervisor → host
 ASK_STATUS: Final = 32  # number
 ASK_BUSY: Final = 33

@@ -108,6 +108,8 @@ class Supervisor:
             self._retirement.decide(keeper, values[0])
         elif kind == messages.LOADED:
             keeper.settings.models[values[0]] = self.settings.models[values[0]] = ModelSettings(**values[1])
+        elif kind == messages.BEAT:
+            keeper.beat()
         elif kind == messages.STUCK:
             keeper.replace(values[0])
 

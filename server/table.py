@@ -27,9 +27,9 @@ class Table:
         objects: Objects,
         changed: Callable[[], None] = lambda: None,
         folder: str | None = None,
-        watch: Watch | None = None,
+        watch: Callable[[str, float | None], Watch] | None = None,
     ) -> None:
-        """``folder``: where modules of factories are looked for first; ``watch`` sees each call of a model."""
+        """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls."""
         self._objects = objects
         self._changed = changed
         self._folder = folder
@@ -98,7 +98,8 @@ class Table:
 
     def _publish(self, name: str, settings: ModelSettings) -> Served:
         served = self._published(name, settings)
-        served.watch = self._watch
+        if self._watch is not None:
+            served.watch = self._watch(name, settings.max_run)
         return served
 
     def _published(self, name: str, settings: ModelSettings) -> Served:

@@ -1,28 +1,116 @@
-"""Every call that a model of this host executes: noted for the time after a death, and timed."""
+"""Every call that a model of this host executes: noted for the time after a death, and watched over.
+
+A call that runs longer than its model's `max_run` is stuck. First it is told to stop (as if its caller had
+given up: a session of onnxruntime's then terminates its run); what does not end within a moment after
+that can't be ended at all, and the whole host is replaced. Its caller has a `Stuck` error either way.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections.abc import Callable
+from typing import Final
 
 from sharedmodel.call import Call
+from sharedmodel.errors import Stuck
 
 from .journal import Journal
 
+GRACE: Final = 1.0  # seconds in which what was told to stop may do so
+BEAT: Final = 1.0
+
+logger = logging.getLogger("sharedmodel.host")
+
+
+class Run:
+    """One call that is being executed."""
+
+    __slots__ = ("call", "slot", "started", "told", "watch")
+
+    def __init__(self, watch: Watch, call: Call, slot: int) -> None:
+        self.watch = watch
+        self.call = call
+        self.slot = slot
+        self.started = time.monotonic()
+        self.told = False
+
 
 class Watch:
-    """See `sharedmodel.objects.Watch`."""
+    """The calls of one model (see `sharedmodel.objects.Watch`)."""
 
-    def __init__(self, journal: Journal, alone: bool) -> None:
+    def __init__(self, guard: Guard, name: str, max_run: float | None) -> None:
+        self.name = name
+        self.max_run = max_run
+        self._guard = guard
+
+    def entered(self, call: Call) -> Run:
+        guard = self._guard
+        if guard.turn is not None:
+            guard.turn.acquire()
+        run = Run(self, call, guard.journal.enter(call.peer.number, call.rid))
+        if self.max_run is not None:
+            guard.running[id(run)] = run
+        return run
+
+    def left(self, run: Run) -> None:
+        guard = self._guard
+        if self.max_run is not None:
+            guard.running.pop(id(run), None)
+        guard.journal.leave(run.slot)
+        if guard.turn is not None:
+            guard.turn.release()
+
+
+class Guard:
+    """What the watches of a host share."""
+
+    def __init__(self, journal: Journal, *, alone: bool) -> None:
         """``alone``: let one call in at a time."""
-        self._journal = journal
-        self._turn = threading.Lock() if alone else None
+        self.journal = journal
+        self.turn = threading.Lock() if alone else None
+        self.running: dict[int, Run] = {}
+        self._shortest = float("inf")
 
-    def entered(self, call: Call) -> int:
-        if self._turn is not None:
-            self._turn.acquire()
-        return self._journal.enter(call.peer.number, call.rid)
+    def watch(self, name: str, max_run: float | None) -> Watch:
+        """The watch over one model."""
+        if max_run is not None:
+            self._shortest = min(self._shortest, max_run)
+        return Watch(self, name, max_run)
 
-    def left(self, token: int) -> None:
-        self._journal.leave(token)
-        if self._turn is not None:
-            self._turn.release()
+    def start(self, stuck: Callable[[str], None], beat: Callable[[], None]) -> None:
+        """Look after what runs, on a thread of its own, if anything is to be looked after.
+
+        ``stuck`` is told of a call that does not end; ``beat`` is called once a second.
+        """
+        if self._shortest < float("inf"):
+            threading.Thread(target=self._look, args=(stuck, beat), name="watchdog", daemon=True).start()
+
+    def _look(self, stuck: Callable[[str], None], beat: Callable[[], None]) -> None:
+        pause = min(BEAT, self._shortest / 4)
+        next_beat = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + BEAT
+                beat()
+            for run in list(self.running.values()):
+                self._examine(run, now, stuck)
+            time.sleep(pause)
+
+    def _examine(self, run: Run, now: float, stuck: Callable[[str], None]) -> None:
+        limit = run.watch.max_run
+        assert limit is not None
+        ran = now - run.started
+        if ran > limit and not run.told:
+            run.told = True
+            what = f"{run.watch.name}.{run.call.method}() ran longer than its max_run, {limit:g} s"
+            logger.error("%s: it is told to stop", what)
+            run.call.condemn(Stuck(what))
+        elif ran > limit + GRACE and run.told:
+            self.running.pop(id(run), None)
+            what = f"{run.watch.name}.{run.call.method}() ran for {ran:.1f} s, its max_run is {limit:g} s"
+            run.call.condemned = Stuck(f"{what}; it could not be stopped, and its host is replaced")
+            run.call.fail(run.call.condemned)
+            stuck(what)

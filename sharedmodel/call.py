@@ -29,7 +29,7 @@ class Call:
     """A call from its frame to its answer."""
 
     __slots__ = (
-        "args", "callbacks", "cancelled", "credit", "deadline", "ident", "inputs", "kwargs",
+        "args", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "kwargs",
         "method", "peer", "problem", "rid",
     )  # fmt: skip
 
@@ -47,6 +47,7 @@ class Call:
         self.problem = problem
         self.deadline = None if timeout is None else time.monotonic() + float(timeout)
         self.cancelled = False
+        self.condemned: Exception | None = None
         self.callbacks: list[Callable[[], None]] | None = None
         self.credit: threading.Semaphore | None = None
 
@@ -98,7 +99,7 @@ class Call:
     def fail(self, exc: BaseException) -> None:
         """Answer with an exception; nothing of it stays here."""
         self.args = self.kwargs = _NOTHING
-        self.peer.fail(self, exc)
+        self.peer.fail(self, exc if self.condemned is None else self.condemned)
 
     def _pump(self, stream: types.GeneratorType[Any, Any, Any]) -> None:
         """Send a generator's items as fast as the caller takes them."""
@@ -140,6 +141,11 @@ class Call:
             self.callbacks = [other for other in self.callbacks or () if other is not callback]
 
     # -- its end ---------------------------------------------------------------------------------------
+
+    def condemn(self, error: Exception) -> None:
+        """Tell the method to stop, as if its caller had given up; should it fail now, it fails with ``error``."""
+        self.condemned = error
+        self.cancel()
 
     def cancel(self) -> None:
         """The caller gave up, or is dead. Idempotent."""

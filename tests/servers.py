@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ def until(condition: Callable[[], bool], otherwise: Callable[[], str], patience:
     while not condition():
         assert time.monotonic() < end, otherwise()
         time.sleep(0.01)
+
+
+def release(pipe: str, held: Future[Any]) -> None:
+    """Let go whoever reads a named pipe, now or a little later, until the call that does has ended."""
+
+    def ended() -> bool:
+        with suppress(OSError):  # ENXIO: nobody has it open for reading
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return held.done()
+
+    until(ended, lambda: f"nobody reads {pipe}, and the call goes on")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Small models, most of them bad on purpose. Copied beside a test's configuration; imports nothing of ours."""
+"""Small models, most of them bad on purpose. Copied beside a test's configuration."""
 
 from __future__ import annotations
 
@@ -88,3 +88,25 @@ class Crasher(Echo):
         number = {"abort": signal.SIGABRT, "segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how]
         os.kill(os.getpid(), number)
         signal.pause()
+
+
+class Loiterer(Echo):
+    """Takes its time, in one of several ways."""
+
+    def wait(self, how: str) -> str:
+        import ctypes
+
+        from sharedmodel import reply
+
+        if how == "polite":
+            stop = threading.Event()
+            with reply.on_cancel(stop.set):
+                stop.wait()
+            raise RuntimeError("told to stop")
+        if how == "python":
+            while True:
+                pass
+        # PyDLL keeps the interpreter's lock over the call, CDLL does not.
+        library: Any = ctypes.PyDLL(None) if how == "lock" else ctypes.CDLL(None)
+        library.sleep(1000)
+        return "slept"

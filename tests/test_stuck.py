@@ -1,0 +1,82 @@
+"""Calls that run longer than their model's `max_run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sharedmodel.client import connect
+from sharedmodel.errors import DeadlineExceeded, Stuck
+
+from .servers import Server, release, running_server, until
+
+CONFIG = """
+[models.slow]
+factory = "zoo:Loiterer"
+idempotent = ["add", "pid", "held_by"]
+max_run = 0.5
+"""
+
+
+@pytest.fixture
+def server(runtime: str) -> Iterator[Server]:
+    with running_server(CONFIG, runtime) as started:
+        yield started
+
+
+def test_a_method_that_stops_when_told_costs_nobody_the_host(server: Server) -> None:
+    slow = connect(server.address).model("slow")
+    before = slow.pid()
+    with pytest.raises(Stuck, match=r"slow\.wait\(\) ran longer than its max_run, 0\.5 s"):
+        slow.wait("polite")
+    assert slow.pid() == before
+    assert server.status()["restarts"] == 0
+
+
+@pytest.mark.parametrize("how", ["python", "native"])
+def test_the_host_of_a_method_that_can_not_be_stopped_is_replaced(how: str, server: Server) -> None:
+    slow = connect(server.address).model("slow")
+    before = slow.pid()
+    with pytest.raises(Stuck, match="its host is replaced"):
+        slow.wait(how)
+    assert slow.pid() != before
+    death = server.status()["deaths"][-1]
+    assert death["pid"] == before and "max_run" in death["reason"]
+    assert [host["name"] for host in server.status()["hosts"]] == [""]  # and nobody is suspected
+
+
+def test_who_was_called_beside_a_stuck_one_has_its_result(runtime: str) -> None:
+    config = CONFIG + '[models.other]\nfactory = "zoo:Echo"\nidempotent = ["held_by"]\n'
+    with running_server(config, runtime) as server, ThreadPoolExecutor() as pool:
+        host = connect(server.address)
+        pipe = os.path.join(runtime, "pipe")
+        os.mkfifo(pipe)
+        beside = pool.submit(host.model("other").held_by, pipe)
+        with open(pipe, "w"), pytest.raises(Stuck):
+            host.model("slow").wait("native")
+        release(pipe, beside)
+        assert beside.result() == server.host_pid
+
+
+def test_a_native_call_that_keeps_the_interpreters_lock_is_noticed_as_well(
+    server: Server,
+) -> None:
+    slow = connect(server.address).model("slow", timeout=60)
+    before = slow.pid()
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(slow.wait, "lock")
+        until(lambda: server.status()["restarts"] == 1, lambda: server.log)
+        assert held.exception() is not None
+    assert slow.pid() != before
+    assert "no sign of life" in server.status()["deaths"][-1]["reason"]
+
+
+def test_a_callers_own_deadline_costs_nobody_the_host(server: Server) -> None:
+    slow = connect(server.address).model("slow")
+    before = slow.pid()
+    with pytest.raises(DeadlineExceeded):
+        slow.with_timeout(0.1).wait("polite")
+    assert slow.pid() == before
