@@ -15,14 +15,15 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from . import link, wire
-from .channel import Channel, Loader, Pending
+from .channel import Channel, Loader
 from .codec import ProxyBytes
+from .deadlines import too_late
 from .errors import DeadlineExceeded, HostLost, HostUnavailable
 from .forks import FORKS
 from .handshake import Greeting
 from .memory import NeedRoom
+from .pending import Pending
 from .segment import Segment
-from .session import CONTROL, READ_SIZE
 from .stream import CREDIT
 from .tensor import Array
 from .tidy import EVERY, ROOM
@@ -109,7 +110,7 @@ class AsyncSession:
 
     async def control(self, method: str, *args: Any) -> Any:
         """A call to the host itself."""
-        return await self.call(CONTROL, method, args, {})
+        return await self.call(wire.CONTROL, method, args, {})
 
     async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array | None:
         """An array in shared memory, or None where there is none to be had."""
@@ -136,7 +137,7 @@ class AsyncSession:
     ) -> None:
         while True:
             if self.channel.lost is not None:
-                raise self._unsent()
+                raise self.channel.unsent()
             left = None if end is None else end - self._loop.time()
             try:
                 self._send(self.channel.begin(pending, ident, args, kwargs, left))
@@ -147,12 +148,7 @@ class AsyncSession:
                 async with asyncio.timeout_at(end):
                     await self._add_room(nbytes)
             except TimeoutError:
-                raise _too_late() from None
-
-    def _unsent(self) -> HostLost:
-        error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
-        error.begun = False
-        return error
+                raise too_late() from None
 
     async def _add_room(self, nbytes: int) -> None:
         """Wait until there is more room, which may be what another task has asked for."""
@@ -162,7 +158,7 @@ class AsyncSession:
             # A task that no longer waits does not end it: the room that comes would be nobody's.
             await asyncio.shield(self._growing)
         except HostLost:
-            raise self._unsent() from None
+            raise self.channel.unsent() from None
 
     async def _more_room(self, nbytes: int) -> None:
         try:
@@ -195,7 +191,7 @@ class AsyncSession:
                 await pending.future
         except TimeoutError:
             self._cancel(pending)
-            raise _too_late() from None
+            raise too_late() from None
         except asyncio.CancelledError:
             self._cancel(pending)
             raise
@@ -252,7 +248,7 @@ class AsyncSession:
 
     def _readable(self) -> None:
         try:
-            data, fds = link.receive(self._socket, READ_SIZE)
+            data, fds = link.receive(self._socket, link.READ_SIZE)
         except BlockingIOError:
             return
         except OSError as exc:
@@ -316,10 +312,6 @@ class AsyncStream(AsyncIterator[Any]):
     def __del__(self) -> None:
         if not self._closed and not self._pending.done and self._session.alive:
             self._session._leave(self._pending)
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("the caller's deadline passed before the result came")
 
 
 async def _connect(address: str) -> socket.socket:

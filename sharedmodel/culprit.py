@@ -29,6 +29,12 @@ def explain(args: Iterable[tuple[str, Any]], proxy: ProxyBytes | None = None) ->
     return CannotCross(f"the values do not cross together. What may cross: {MAY_CROSS}")
 
 
+def explain_call(args: tuple[Any, ...], kwargs: dict[str, Any], proxy: ProxyBytes | None) -> CannotCross:
+    """The same for the arguments of a call."""
+    places = [(f"argument {index}", value) for index, value in enumerate(args)]
+    return explain(places + [(f"argument {key!r}", value) for key, value in kwargs.items()], proxy)
+
+
 def _culprit(value: Any, path: str, depth: int, proxy: ProxyBytes | None) -> str | None:
     if depth > wire.MAX_DEPTH:
         return f"{path:.200}…: nested deeper than {wire.MAX_DEPTH}"

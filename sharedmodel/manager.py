@@ -39,8 +39,7 @@ from multiprocessing import AuthenticationError, ProcessError, connection, conte
 from typing import Any, ClassVar, Final
 
 from . import link, runtime
-from .channel import places
-from .culprit import explain
+from .culprit import explain_call
 from .errors import BadArgument, CannotCross, HostUnavailable, RemoteError
 from .objects import Objects, Registration
 from .proxies import (
@@ -303,7 +302,7 @@ class ModelManager:
         try:
             ident, exposed = SESSIONS.current(self._address).control("create", typeid, list(args), kwds)
         except CannotCross:
-            raise explain(places(args, kwds), proxy_bytes) from None
+            raise explain_call(args, kwds, proxy_bytes) from None
         return Token(typeid, self._address, ident), exposed
 
     def _number_of_objects(self) -> int:

@@ -33,6 +33,7 @@ import msgpack
 from .errors import ProtocolError
 
 VERSION: Final = 1
+CONTROL: Final = 0  # the object that stands for the host itself
 
 HELLO: Final = 0
 CALL: Final = 1

@@ -17,10 +17,10 @@ import pytest
 
 from sharedmodel import codec, link, reply, wire, workers
 from sharedmodel.call import Call
-from sharedmodel.channel import Pending
 from sharedmodel.errors import CannotCross, DeadlineExceeded, HostLost, ProtocolError, UnknownObject
 from sharedmodel.objects import Objects, Registration
 from sharedmodel.peer import Peer
+from sharedmodel.pending import Pending
 from sharedmodel.proxy import ProxyRef, load_in_client, load_in_host, proxy_bytes
 from sharedmodel.service import Service
 from sharedmodel.session import Session
@@ -107,7 +107,7 @@ def test_a_stream_that_is_dropped_half_read_ends_its_method_and_not_the_session(
 
 
 def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Session) -> None:
-    holding, go_on, poller = threading.Event(), threading.Event(), session._poller
+    holding, go_on, poller = threading.Event(), threading.Event(), session.reader.poller
 
     class Slow:
         def poll(self, timeout: Any = None) -> Any:
@@ -117,12 +117,12 @@ def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Se
             go_on.wait(PATIENCE)
             return []
 
-    session._poller = Slow()  # type: ignore[assignment]
+    session.reader.poller = Slow()  # type: ignore[assignment]
     tidier = threading.Thread(target=session.tidy)
     tidier.start()
     assert holding.wait(PATIENCE)
     result = in_thread(lambda: call(session, "echo", 1))
-    follower = until(lambda: [*session._followers])[0]
+    follower = until(lambda: [*session.reader.followers])[0]
     until(lambda: follower.gate is not None and follower.gate.locked())
     go_on.set()
     tidier.join()
@@ -210,7 +210,7 @@ def test_an_argument_let_go_in_the_moment_of_the_reply_is_not_kept_for_ever(
         del array
         call(session, "echo")
         assert session.channel.requests.live_bytes == 0
-        assert not session.channel._early
+        assert not session.channel.lent.early
 
 
 def test_two_results_are_never_one_array(service: Service) -> None:
@@ -257,7 +257,7 @@ def test_an_exception_that_is_hard_to_send_ends_its_call_and_nothing_else(runtim
 @pytest.mark.parametrize("ident", [np.zeros(3), memoryview(b"12345678").cast("i"), 1.5, None])
 def test_an_object_number_that_is_none_ends_that_session_alone(service: Service, session: Session, ident: Any) -> None:
     with session_with(service) as hostile:
-        hostile._send(hostile.channel.begin(Pending("echo"), ident, (), {}, None))
+        hostile.sender.send(hostile.channel.begin(Pending("echo"), ident, (), {}, None))
         with pytest.raises(HostLost):
             call(hostile, "echo")
         assert call(session, "echo", 1) == 1
@@ -329,13 +329,13 @@ def test_a_proxy_of_a_host_that_does_not_answer_holds_up_nobody_else(
         with session_with(service) as other:
             elsewhere = ProxyRef("Item", silent.getsockname(), "1", ("get",))
             pending = Pending("echo")
-            other._send(other.channel.begin(pending, "probe", (elsewhere,), {}, None))
+            other.sender.send(other.channel.begin(pending, "probe", (elsewhere,), {}, None))
             asked, _ = silent.accept()
             assert call(session, "echo", 1) == 1
             assert call(other, "echo", 2) == 2
             asked.close()
             silent.close()
-            other._wait(pending, None)  # type: ignore[arg-type]
+            other.reader.wait(pending, None)  # type: ignore[arg-type]
             assert isinstance(pending.error, HostLost)
     finally:
         silent.close()
@@ -357,7 +357,7 @@ def test_a_frame_in_shared_memory_that_refers_to_itself_ends_that_session_alone(
         frame = wire.frame([wire.SPILL, 1, ref.pack()])
         whole = wire.frame([wire.SPILL, 1, ref._replace(nbytes=len(frame) - wire.LENGTH).pack()])
         buffer[: len(whole) - wire.LENGTH] = whole[wire.LENGTH :]
-        hostile._send(whole)
+        hostile.sender.send(whole)
         with pytest.raises(HostLost):
             call(hostile, "echo")
         assert call(session, "echo", 1) == 1
@@ -412,7 +412,7 @@ def test_a_callback_that_fails_costs_neither_the_session_nor_the_other_callbacks
         first.left.clear()
         session.control("create", "Item", [1], {})
         for name in ("first", "second"):
-            session._send(session.channel.begin(Pending("wait"), name, (), {}, None))
+            session.sender.send(session.channel.begin(Pending("wait"), name, (), {}, None))
         assert second.entered.wait(PATIENCE)
         session.close()
         assert second.left.wait(PATIENCE)
@@ -455,7 +455,7 @@ def test_with_every_worker_blocked_the_host_still_reads_and_ends_sessions(
     monkeypatch.setattr(workers, "MOST", 3)
     with session_with(service) as session:
         for _ in range(4):
-            session._send(session.channel.begin(Pending("wait"), "probe", ("never",), {}, None))
+            session.sender.send(session.channel.begin(Pending("wait"), "probe", ("never",), {}, None))
         with session_with(service) as other:
             assert other.welcome
     until(lambda: not service.peers)
