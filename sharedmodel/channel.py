@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from . import answers, wire
-from .codec import Decoder, Encoder, ProxyBytes
 from .culprit import explain_call
+from .decoder import Decoder
+from .encoder import Encoder, ProxyBytes
 from .errors import CannotCross, HostLost, ProtocolError
 from .lent import Lent
 from .link import close_all

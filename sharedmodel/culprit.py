@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from . import wire
-from .codec import Encoder, ProxyBytes
+from .encoder import Encoder, ProxyBytes
 from .errors import CannotCross
 from .extensions import type_name
 from .marks import CONTAINERS, outermost

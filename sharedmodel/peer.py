@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, handshake, incoming, link, wire
 from .call import Call
-from .codec import Encoder
+from .crossing import proxy_bytes
 from .culprit import explain
+from .encoder import Encoder
 from .errors import CannotCross, ProtocolError
 from .kept import Kept
 from .marks import outermost
 from .outlet import Outlet
-from .proxy import proxy_bytes
 from .references import References
 from .room import Room
 from .unpacking import NotHere, OnLoop

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from . import deadlines, handshake, link, wire
 from .channel import Channel, Loader
-from .codec import ProxyBytes
+from .encoder import ProxyBytes
 from .errors import HostLost
 from .forks import FORKS
 from .memory import NeedRoom
