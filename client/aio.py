@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from sharedmodel.aio import AsyncSession
+from sharedmodel.crossing import load_unowned, proxy_bytes
 from sharedmodel.errors import DeadlineExceeded, HostLost
-from sharedmodel.proxy import load_unowned, proxy_bytes
 from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 

@@ -1,6 +1,5 @@
 """A session on an asyncio event loop: no threads, the same `Channel` under it.
 
-Bytes are read when the loop says so; what the socket does not take now is sent when it takes more.
 A task that is cancelled cancels its call in the host.
 """
 
@@ -8,38 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 from . import link, wire
-from .channel import Channel, Loader, Pending
-from .codec import ProxyBytes
+from .aio_link import AsyncLink, connect, greet
+from .aio_stream import AsyncStream, Awaited
+from .channel import Channel, Loader
+from .deadlines import too_late
+from .encoder import ProxyBytes
 from .errors import DeadlineExceeded, HostLost, HostUnavailable
 from .forks import FORKS
-from .handshake import Greeting
 from .memory import NeedRoom
+from .pending import Pending
 from .segment import Segment
-from .session import CONTROL, READ_SIZE
 from .stream import CREDIT
 from .tensor import Array
 from .tidy import EVERY, ROOM
-
-_RETRY_MOST: Final = 0.05
-
-
-class _Awaited(Pending):
-    """A call that a task waits for."""
-
-    def __init__(self, method: str, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(method)
-        self.future: asyncio.Future[None] = loop.create_future()
-
-    def news(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
 
 
 class AsyncSession:
@@ -49,16 +34,14 @@ class AsyncSession:
         self.address = address
         self.welcome = welcome
         self.shared_memory: bool = options.get("shared_memory", True)
-        self._socket = sock
         self._loop = asyncio.get_running_loop()
-        self._outbox: deque[memoryview] = deque()
         self._refused = not self.shared_memory
         proxy: ProxyBytes = options.get("proxy", lambda value: None)
         load: Loader = options.get("load", lambda fields: None)
         self.channel = Channel(self._grow, proxy, load, self._tidy_later)
         self._growing: asyncio.Task[None] | None = None
         self._tidier: asyncio.TimerHandle | None = None
-        self._loop.add_reader(sock, self._readable)
+        self._link = AsyncLink(sock, address, self.channel.feed, self._lose)
         FORKS.watch(self)
 
     @classmethod
@@ -69,9 +52,9 @@ class AsyncSession:
         address = link.check_address(address)
         try:
             async with asyncio.timeout(timeout):
-                sock = await _connect(address)
+                sock = await connect(address)
                 try:
-                    welcome = await _greet(sock, authkey, options.get("shared_memory", True))
+                    welcome = await greet(sock, authkey, options.get("shared_memory", True))
                     return cls(address, sock, welcome, options)
                 except BaseException:
                     sock.close()
@@ -94,7 +77,7 @@ class AsyncSession:
 
         Raises as `Session.call` does; a cancelled task raises CancelledError, and the host is told.
         """
-        pending = _Awaited(method, self._loop)
+        pending = Awaited(method, self._loop)
         end = None if timeout is None else self._loop.time() + timeout
         await self._begin(pending, ident, args, kwargs, end)
         await self._wait(pending, end)
@@ -109,7 +92,7 @@ class AsyncSession:
 
     async def control(self, method: str, *args: Any) -> Any:
         """A call to the host itself."""
-        return await self.call(CONTROL, method, args, {})
+        return await self.call(wire.CONTROL, method, args, {})
 
     async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array | None:
         """An array in shared memory, or None where there is none to be had."""
@@ -125,21 +108,19 @@ class AsyncSession:
 
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's. Its loop is not touched: it shares the parent's epoll."""
-        with contextlib.suppress(OSError):
-            os.close(self._socket.detach())
-        self._outbox.clear()
+        self._link.forget()
         self._tidier = None
         self.channel.forget()
 
     async def _begin(
-        self, pending: _Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], end: float | None
+        self, pending: Awaited, ident: Any, args: tuple[Any, ...], kwargs: dict[str, Any], end: float | None
     ) -> None:
         while True:
             if self.channel.lost is not None:
-                raise self._unsent()
+                raise self.channel.unsent()
             left = None if end is None else end - self._loop.time()
             try:
-                self._send(self.channel.begin(pending, ident, args, kwargs, left))
+                self._link.send(self.channel.begin(pending, ident, args, kwargs, left))
                 return
             except NeedRoom as need:
                 nbytes = need.nbytes
@@ -147,12 +128,7 @@ class AsyncSession:
                 async with asyncio.timeout_at(end):
                     await self._add_room(nbytes)
             except TimeoutError:
-                raise _too_late() from None
-
-    def _unsent(self) -> HostLost:
-        error = HostLost(*(self.channel.lost or HostLost("the session is over")).args)
-        error.begun = False
-        return error
+                raise too_late() from None
 
     async def _add_room(self, nbytes: int) -> None:
         """Wait until there is more room, which may be what another task has asked for."""
@@ -162,7 +138,7 @@ class AsyncSession:
             # A task that no longer waits does not end it: the room that comes would be nobody's.
             await asyncio.shield(self._growing)
         except HostLost:
-            raise self._unsent() from None
+            raise self.channel.unsent() from None
 
     async def _more_room(self, nbytes: int) -> None:
         try:
@@ -181,7 +157,7 @@ class AsyncSession:
         self._tidier = None
         unused = last == self.channel.last and not self.channel.pending
         if self.alive and unused and (data := self.channel.chores() + self.channel.trim()):
-            self._send(data)
+            self._link.send(data)
         self._tidy_later()
 
     def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
@@ -189,24 +165,24 @@ class AsyncSession:
             return None
         raise NeedRoom(nbytes)
 
-    async def _wait(self, pending: _Awaited, end: float | None) -> None:
+    async def _wait(self, pending: Awaited, end: float | None) -> None:
         try:
             async with asyncio.timeout_at(end):
                 await pending.future
         except TimeoutError:
             self._cancel(pending)
-            raise _too_late() from None
+            raise too_late() from None
         except asyncio.CancelledError:
             self._cancel(pending)
             raise
 
     def _cancel(self, pending: Pending) -> None:
         if self.alive and not pending.done:
-            self._send(wire.frame([wire.CANCEL, pending.rid]))
+            self._link.send(wire.frame([wire.CANCEL, pending.rid]))
 
     def _credit(self, pending: Pending) -> None:
         if self.alive and not pending.done:
-            self._send(wire.frame([wire.CREDIT, pending.rid, CREDIT]))
+            self._link.send(wire.frame([wire.CREDIT, pending.rid, CREDIT]))
 
     def _leave(self, pending: Pending) -> None:
         """A stream was left by its reader; called by a finalizer, on any thread."""
@@ -216,135 +192,17 @@ class AsyncSession:
 
     def _do_chores(self) -> None:
         if self.alive and (data := self.channel.chores()):
-            self._send(data)
+            self._link.send(data)
 
-    # -- the socket ----------------------------------------------------------------------------------
-
-    def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        if not self._outbox:
-            rest = rest[self._try_send(rest) :]
-        if rest and self.alive:
-            if not self._outbox:
-                self._loop.add_writer(self._socket, self._writable)
-            self._outbox.append(rest)
-
-    def _try_send(self, data: memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as exc:
-            self._lose(HostLost(f"the host at {self.address} went away: {exc.strerror}"))
-            return len(data)
-
-    def _writable(self) -> None:
-        while self._outbox:
-            rest = self._outbox[0]
-            sent = self._try_send(rest)
-            if not self.alive:
-                return
-            if sent < len(rest):
-                self._outbox[0] = rest[sent:]
-                return
-            self._outbox.popleft()
-        self._loop.remove_writer(self._socket)
-
-    def _readable(self) -> None:
-        try:
-            data, fds = link.receive(self._socket, READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            self._lose(HostLost(f"the host at {self.address} went away in mid-call: {exc.strerror}"))
-            return
-        if not data:
-            self._lose(HostLost(f"the host at {self.address} went away in mid-call"))
-            return
-        try:
-            self.channel.feed(data, fds)
-        except Exception as exc:  # a message half taken in can't be taken up again
-            self._lose(exc)
+    # -- the end -------------------------------------------------------------------------------------
 
     def _lose(self, error: Exception) -> None:
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-            self._socket.close()
-        self._outbox.clear()
+        self._link.close()
         FORKS.leave(self)
         if self._tidier is not None:
             self._tidier.cancel()
         for pending in self.channel.lose(error):
             pending.news()
-
-
-class AsyncStream(AsyncIterator[Any]):
-    """The items of a streamed result, as they are made."""
-
-    def __init__(self, session: AsyncSession, pending: _Awaited, end: float | None) -> None:
-        self._session = session
-        self._pending = pending
-        self._end = end
-        self._taken = 0
-        self._closed = False
-
-    async def __anext__(self) -> Any:
-        pending = self._pending
-        assert pending.stream is not None
-        if self._closed:
-            raise StopAsyncIteration
-        while not pending.stream and not pending.done:
-            pending.future = asyncio.get_running_loop().create_future()
-            await self._session._wait(pending, self._end)
-        if pending.stream:
-            self._taken += 1
-            if self._taken % CREDIT == 0:
-                self._session._credit(pending)
-            return pending.stream.popleft()
-        self._closed = True
-        if pending.error is not None:
-            raise pending.error
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """End the stream; the method in the host is told. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._session._cancel(self._pending)
-
-    def __del__(self) -> None:
-        if not self._closed and not self._pending.done and self._session.alive:
-            self._session._leave(self._pending)
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("the caller's deadline passed before the result came")
-
-
-async def _connect(address: str) -> socket.socket:
-    pause = 0.001
-    while (sock := link.try_connect(address)) is None:  # its backlog is full: EAGAIN
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _RETRY_MOST)
-    return sock
-
-
-async def _greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool) -> dict[str, Any]:
-    loop = asyncio.get_running_loop()
-    greeting = Greeting(authkey, shared_memory)
-    try:
-        with contextlib.suppress(BrokenPipeError):  # a host that refuses has said why, which is read below
-            await loop.sock_sendall(sock, greeting.first)
-        while greeting.welcome is None:
-            data = await loop.sock_recv(sock, 64 << 10)
-            if not data:
-                raise HostLost("the host closed the connection during the handshake")
-            if answer := greeting.feed(data):
-                await loop.sock_sendall(sock, answer)
-    except (BrokenPipeError, ConnectionResetError) as exc:
-        raise HostLost(f"the host went away during the handshake: {exc.strerror}") from exc
-    return greeting.welcome
 
 
 @contextlib.asynccontextmanager

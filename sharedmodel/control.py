@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .service import Service
 
-CONTROL: Final = 0
-
 
 class Control:
     """The methods. Each serves the session that calls it."""

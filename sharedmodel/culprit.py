@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from . import wire
-from .codec import Encoder, ProxyBytes
+from .encoder import Encoder, ProxyBytes
 from .errors import CannotCross
 from .extensions import type_name
 from .marks import CONTAINERS, outermost
@@ -27,6 +27,12 @@ def explain(args: Iterable[tuple[str, Any]], proxy: ProxyBytes | None = None) ->
         if (found := _culprit(value, place, 0, proxy)) is not None:
             return CannotCross(f"{found}. What may cross: {MAY_CROSS}")
     return CannotCross(f"the values do not cross together. What may cross: {MAY_CROSS}")
+
+
+def explain_call(args: tuple[Any, ...], kwargs: dict[str, Any], proxy: ProxyBytes | None) -> CannotCross:
+    """The same for the arguments of a call."""
+    places = [(f"argument {index}", value) for index, value in enumerate(args)]
+    return explain(places + [(f"argument {key!r}", value) for key, value in kwargs.items()], proxy)
 
 
 def _culprit(value: Any, path: str, depth: int, proxy: ProxyBytes | None) -> str | None:

@@ -1,4 +1,13 @@
-"""The extension types of the wire, by number; `codec` says what each holds."""
+"""The extension types of the wire. `encoder` makes them, `decoder` takes them apart.
+
+msgpack itself: None bool int(64 bit) float str bytes list dict
+ext  1 int of any size    2 complex      3 tuple       4 set        5 frozenset
+     6 bytearray          7 memoryview   8 datetime …  9 numpy scalar
+    10 array in the frame     header | bytes
+    11 array in shared memory header | ref           12 the same, to be copied out at once
+    13 bytes in shared memory kind   | ref           14 proxy
+    15 slice
+"""
 
 from __future__ import annotations
 

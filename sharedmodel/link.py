@@ -21,6 +21,7 @@ from .errors import BadArgument, HostUnavailable, NotPermitted
 
 MAX_PATH: Final = 107  # sun_path without its NUL, unix(7)
 BACKLOG: Final = 1024
+READ_SIZE: Final = 64 << 10
 MAX_FDS: Final = 4
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _ANCILLARY_SIZES: Final = (_ANCILLARY,)

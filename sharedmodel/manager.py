@@ -28,21 +28,19 @@ guard under ``spawn``
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import signal
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError, ProcessError, connection, context, process
 from typing import Any, ClassVar, Final
 
-from . import link, runtime
-from .channel import places
-from .culprit import explain
+from . import link
+from .crossing import proxy_bytes
+from .culprit import explain_call
 from .errors import BadArgument, CannotCross, HostUnavailable, RemoteError
-from .objects import Objects, Registration
+from .namespace import Namespace, NamespaceProxy
+from .objects import Registration
 from .proxies import (
     AcquirerProxy,
     ArrayProxy,
@@ -60,14 +58,12 @@ from .proxy import (
     AutoProxy,
     BaseProxy,
     MakeProxyType,
-    NamespaceProxy,
     Token,
     granted,
-    proxy_bytes,
 )
-from .service import Service
+from .serving import Server, serve_in_child
 from .sessions import SESSIONS
-from .starting import end_process, end_with_parent, must_not_be_importing, send_failure
+from .starting import await_address, end_process, launch, must_not_be_importing
 
 __all__ = [
     "AcquirerProxy",
@@ -100,45 +96,6 @@ _STATES: Final = {STARTED: "Already started server", SHUTDOWN: "Manager has shut
 
 class _NoSocket(HostUnavailable, FileNotFoundError):
     """Nobody listens at the address, and nobody ever has."""
-
-
-class _Ended(ProcessError, EOFError):
-    """The manager's process ended before it served."""
-
-
-class Namespace:
-    """An object to hang attributes on, for use with `NamespaceProxy`."""
-
-    def __init__(self, /, **kwds: Any) -> None:
-        self.__dict__.update(kwds)
-
-    def __repr__(self) -> str:
-        items = sorted(f"{name}={value!r}" for name, value in self.__dict__.items() if not name.startswith("_"))
-        return f"{type(self).__name__}({', '.join(items)})"
-
-
-class Server:
-    """What ``get_server()`` returns: ``serve_forever()`` serves in this process until it is told to stop."""
-
-    def __init__(self, registry: dict[str, Registration], address: str | None, authkey: bytes | None) -> None:
-        self.address = address or runtime.fresh_address()
-        self._service = Service(link.listen(self.address), Objects(registry), authkey=authkey)
-
-    @property
-    def stop_event(self) -> threading.Event:
-        """Set it to have `serve_forever` return."""
-        return self._service.stopped
-
-    def serve_forever(self) -> None:
-        """Serve until a client calls shutdown, or the process is told to end (SIGTERM, SIGINT)."""
-        try:
-            self._service.serve_forever()
-        except (KeyboardInterrupt, SystemExit):
-            pass
-        finally:
-            self._service.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.address)
 
 
 class ModelManager:
@@ -197,43 +154,14 @@ class ModelManager:
             args=(self._registry, self._address, self._authkey, writer, initializer, tuple(initargs)),
         )
         self._process.name = type(self).__name__ + "-" + ":".join(str(i) for i in self._process._identity)
-        self._launch()
+        launch(self._process, self._ctx)
         writer.close()
-        self._address = self._await_address(reader)
+        self._address = await_address(self._process, reader)
         self._state = STARTED
         SESSIONS.remember(self._address, self._authkey)
         self._finalizer = weakref.finalize(
             self, end_process, self._process, self._address, self._shutdown_timeout, os.getpid()
         )
-
-    def _launch(self) -> None:
-        try:
-            self._process.start()
-        except Exception as exc:
-            if "pickle" not in f"{type(exc).__name__} {exc}".lower():
-                raise
-            method = self._ctx.get_start_method()
-            raise TypeError(
-                f"under the start method {method!r} what is registered is sent to the new process, and {exc}; "
-                "register functions and classes of a module (not lambdas, not local ones), or use "
-                "ctx=multiprocessing.get_context('fork')"
-            ) from exc
-
-    def _await_address(self, reader: Any) -> str:
-        try:
-            sent = reader.recv()
-        except EOFError:
-            self._process.join()
-            raise _Ended(
-                f"the manager's process ended before it served (exit code {self._process.exitcode}); its own "
-                "message is above. Is start() under `if __name__ == '__main__':`?"
-            ) from None
-        finally:
-            reader.close()
-        if isinstance(sent, Exception):
-            self._process.join()
-            raise sent
-        return str(sent)
 
     @classmethod
     def _run_server(
@@ -245,20 +173,7 @@ class ModelManager:
         initializer: Callable[..., Any] | None,
         initargs: tuple[Any, ...],
     ) -> None:
-        # As the standard library: Ctrl-C is for the program, which then ends us.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            if initializer is not None:
-                initializer(*initargs)
-            server = cls._Server(registry, address, authkey)
-        except Exception as exc:
-            send_failure(writer, exc)
-            raise
-        signal.signal(signal.SIGTERM, lambda *_: server._service.stop())
-        end_with_parent(server)
-        writer.send(server.address)
-        writer.close()
-        server.serve_forever()
+        serve_in_child(lambda: cls._Server(registry, address, authkey), writer, initializer, initargs)
 
     def shutdown(self) -> None:
         """End the manager's process. Idempotent."""
@@ -303,7 +218,7 @@ class ModelManager:
         try:
             ident, exposed = SESSIONS.current(self._address).control("create", typeid, list(args), kwds)
         except CannotCross:
-            raise explain(places(args, kwds), proxy_bytes) from None
+            raise explain_call(args, kwds, proxy_bytes) from None
         return Token(typeid, self._address, ident), exposed
 
     def _number_of_objects(self) -> int:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, handshake, incoming, link, wire
 from .call import Call
-from .codec import Encoder
+from .crossing import proxy_bytes
 from .culprit import explain
+from .encoder import Encoder
 from .errors import CannotCross, ProtocolError
 from .kept import Kept
 from .marks import outermost
 from .outlet import Outlet
-from .proxy import proxy_bytes
 from .references import References
 from .room import Room
 from .unpacking import NotHere, OnLoop
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .handshake import Reception
     from .service import Service
 
-READ_SIZE: Final = 64 << 10
 _HANDLERS: Final = incoming.HANDLERS
 
 
@@ -80,7 +79,7 @@ class Peer:
         Raises ProtocolError when the client breaks the rules.
         """
         try:
-            data = self.sock.recv(READ_SIZE)
+            data = self.sock.recv(link.READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
@@ -152,7 +151,7 @@ class Peer:
         except BaseException:
             self.room.undo(encoder.refs)
             raise
-        if len(payload) > wire.SPILL_FROM:  # its encoder keeps its buffer, and is kept no more
+        if len(payload) > wire.SPILL_FROM:  # its encoder keeps its large buffer, and goes
             return encoder.long(call.rid, payload)
         self._encoders.append(encoder)
         return wire.framed(payload)

@@ -4,7 +4,6 @@
     BaseProxy        `_callmethod`, `_getvalue`; base of the others and of users' own
     AutoProxy        a proxy with a method for each that the host exposes
     MakeProxyType    the class of such a proxy
-    NamespaceProxy   for objects used by their attributes
 
 The interface is that of ``multiprocessing.managers``. A proxy holds one reference to its object, by
 the session of its process; a copy unpickled elsewhere takes one of its own.
@@ -17,22 +16,16 @@ import os
 import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgpack
-
-from .errors import ProtocolError, SharedModelError
-from .roots import drain
+from .errors import SharedModelError
 from .sessions import SESSIONS
 
 if TYPE_CHECKING:
-    from .service import Service
     from .session import Session
 
 SERIALIZER: Final = "msgpack"
-_FOREIGN_TIMEOUT: Final = 10.0  # seconds in which the host of a proxy that a client passes must answer
 _TYPES_MOST: Final = 1024
 
 
@@ -42,16 +35,6 @@ class Token(NamedTuple):
     typeid: str
     address: str
     id: str
-
-
-class ProxyRef(NamedTuple):
-    """A proxy to be: what crosses instead of one."""
-
-    typeid: str
-    address: str
-    ident: str
-    exposed: tuple[str, ...]
-    kind: str = ""
 
 
 class _Granted(threading.local):
@@ -146,7 +129,7 @@ class BaseProxy:
     def __reduce__(self) -> Any:
         cls = type(self)
         key = _key_for_a_child(self._token.address)
-        if _is_auto(cls):
+        if is_made(cls):
             return _rebuild_auto, (tuple(self._token), self._exposed_, self._kind_, *key)
         return _rebuild, (cls, tuple(self._token), self.__dict__.get("_exposed_"), *key)
 
@@ -217,7 +200,7 @@ def _forward(method: str) -> Callable[..., Any]:
     return call
 
 
-def _is_auto(cls: type) -> bool:
+def is_made(cls: type) -> bool:
     """Whether a class is one that `MakeProxyType` made, and not one derived from it."""
     return "_made_" in vars(cls)
 
@@ -225,14 +208,23 @@ def _is_auto(cls: type) -> bool:
 def _of_its_type(proxy: BaseProxy, manager: Any) -> BaseProxy:
     """The same reference as the proxy type that the manager has registered for its typeid, or as that it was of."""
     registration = getattr(manager, "_registry", {}).get(proxy._token.typeid)
-    proxytype = _loaded(proxy._kind_) if registration is None else registration.proxytype
-    if proxytype in (None, AutoProxy, type(proxy)) or not _is_auto(type(proxy)) or proxy._owned_by_manager:
+    proxytype = loaded_type(proxy._kind_) if registration is None else registration.proxytype
+    if proxytype in (None, AutoProxy, type(proxy)) or not is_made(type(proxy)) or proxy._owned_by_manager:
         proxy._manager = manager
         return proxy
     if proxy._close is not None:
         proxy._close.detach()  # type: ignore[attr-defined]
     made: BaseProxy = granted(proxytype, proxy._token, manager=manager, exposed=proxy._exposed_)
     return made
+
+
+def loaded_type(kind: str) -> Any:
+    """The proxy class of that name if this process has loaded it. Nothing is imported."""
+    module, _, path = kind.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, BaseProxy) else None
 
 
 def granted(proxytype: Callable[..., Any], token: Token, **kwargs: Any) -> Any:
@@ -262,142 +254,3 @@ def AutoProxy(
         exposed = SESSIONS.current(token.address).control("describe", token.id)["exposed"]
     kind = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)
     return kind(token, serializer, manager=manager, incref=incref, manager_owned=manager_owned)
-
-
-class NamespaceProxy(BaseProxy):
-    """For objects used by their attributes: ``ns.x``, ``ns.x = 1``, ``del ns.x``."""
-
-    _exposed_ = ("__getattribute__", "__setattr__", "__delattr__")
-
-    def __getattr__(self, key: str) -> Any:
-        if key.startswith("_"):
-            return object.__getattribute__(self, key)
-        return self._callmethod("__getattribute__", (key,))
-
-    def __setattr__(self, key: str, value: Any) -> None:
-        if key.startswith("_"):
-            object.__setattr__(self, key, value)
-        else:
-            self._callmethod("__setattr__", (key, value))
-
-    def __delattr__(self, key: str) -> None:
-        if key.startswith("_"):
-            object.__delattr__(self, key)
-        else:
-            self._callmethod("__delattr__", (key,))
-
-
-# -- crossing ------------------------------------------------------------------------------------------
-
-
-def proxy_bytes(value: Any) -> bytes | None:
-    """What crosses for a proxy; None for anything else."""
-    if isinstance(value, BaseProxy):
-        fields = (*value._token, list(value._exposed_ or ()), value._kind_ or kind_of(type(value)))
-    elif isinstance(value, ProxyRef):
-        fields = (*value[:3], list(value.exposed), value.kind)
-    else:
-        return None
-    packed: bytes = msgpack.packb(fields)
-    return packed
-
-
-def kind_of(proxytype: Any) -> str:
-    """The name by which a user's proxy class is known elsewhere; empty for a proxy with plain methods."""
-    if not isinstance(proxytype, type) or _is_auto(proxytype):
-        return ""
-    module = "__main__" if proxytype.__module__ == "__mp_main__" else proxytype.__module__
-    return f"{module}:{proxytype.__qualname__}"
-
-
-def _loaded(kind: str) -> Any:
-    """The proxy class of that name if this process has loaded it. Nothing is imported."""
-    module, _, path = kind.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) and issubclass(found, BaseProxy) else None
-
-
-# What a proxy itself consists of and lives by is never forwarded, whatever a peer says is exposed.
-_OWN: Final = frozenset(dir(BaseProxy)) | {"__del__", "__set_name__", "__class_getitem__"}
-_OFFERED: Final = frozenset(
-    {"__str__", "__repr__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__format__"}
-    | set(NamespaceProxy._exposed_ or ())
-)
-
-
-def _checked(fields: list[Any]) -> tuple[Token, tuple[str, ...], str]:
-    if len(fields) != 5 or type(fields[3]) is not list:
-        raise ProtocolError("a malformed proxy")
-    if not all(type(text) is str for text in (*fields[:3], *fields[3], fields[4])):
-        raise ProtocolError("a malformed proxy")
-    exposed = tuple(name for name in fields[3] if name not in _OWN or name in _OFFERED)
-    return Token(*fields[:3]), exposed, fields[4]
-
-
-class load_in_client:
-    """How proxies that come from a host are made: their reference has been counted by it.
-
-    Those of another host are counted there, by `settle`. Whoever loads reads for all threads: no call may
-    be made meanwhile, by a constructor of the user's either.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self.unsettled: deque[BaseProxy] = deque()
-
-    def __call__(self, fields: list[Any]) -> BaseProxy:
-        token, exposed, kind = _checked(fields)
-        proxytype = _loaded(kind)
-        if proxytype is None or proxytype.__init__ is not BaseProxy.__init__:
-            proxytype = AutoProxy
-        proxy: BaseProxy
-        if token.address == self._address:
-            proxy = granted(proxytype, token, exposed=exposed)
-        else:
-            proxy = proxytype(token, SERIALIZER, exposed=exposed, manager_owned=True)
-            self.unsettled.append(proxy)
-        proxy._kind_ = kind
-        return proxy
-
-    def settle(self) -> None:
-        """Count the references to objects of other hosts that have come."""
-        for proxy in drain(self.unsettled):
-            proxy._owned_by_manager = False
-            with contextlib.suppress(SharedModelError, OSError):  # told at its first use instead
-                proxy._incref()
-
-
-def load_unowned(fields: list[Any]) -> BaseProxy:
-    """A proxy whose reference stays with the session it came by (an event loop's)."""
-    token, exposed, kind = _checked(fields)
-    proxy = AutoProxy(token, exposed=exposed, manager_owned=True)
-    proxy._kind_ = kind
-    return proxy
-
-
-def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
-    """A proxy that a client sends: to an object here it is direct, and keeps it alive."""
-    token, exposed, kind = _checked(fields)
-    if token.address != service.address:
-        SESSIONS.current(token.address, _FOREIGN_TIMEOUT)
-        return AutoProxy(token, exposed=exposed)
-    served = service.objects.incref(token.id)
-    exposed = tuple(name for name in exposed if name in served.exposed)
-    proxy = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(token, incref=False, manager_owned=True)
-    proxy._kind_ = kind
-    direct = _Direct(service)
-    proxy._session = lambda: direct  # type: ignore[assignment,method-assign,return-value]
-    proxy._close = weakref.finalize(proxy, service.let_go_later, served.ident)
-    return proxy
-
-
-class _Direct:
-    """Calls from within the host to its own objects: no socket, no copy."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def call(self, ident: str, method: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        return self._service.objects.get(ident).method(method)(*args, **kwargs)

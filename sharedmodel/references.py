@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .proxy import BaseProxy, ProxyRef, kind_of, proxy_bytes
+from .crossing import ProxyRef, kind_of, proxy_bytes
+from .proxy import BaseProxy
 
 if TYPE_CHECKING:
     from .service import Service

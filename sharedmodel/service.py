@@ -22,12 +22,12 @@ from .arrivals import Arrivals
 from .board import Load
 from .call import Call
 from .control import Control
+from .crossing import load_in_host
 from .entry import Entry, Limits
 from .errors import ProtocolError
 from .objects import Objects, Served
 from .patience import Patience
 from .peer import Peer
-from .proxy import load_in_host
 from .roots import drain
 from .turns import Turns
 from .watched import Watched

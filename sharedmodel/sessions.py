@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import Any
 
-from .codec import ProxyBytes
+from .encoder import ProxyBytes
 from .errors import DeadlineExceeded
 from .session import Session
 
@@ -82,7 +82,7 @@ class Sessions:
             session.close()
 
     def _connect(self, address: str, timeout: float | None, key: bytes | None) -> Session:
-        from .proxy import load_in_client, proxy_bytes
+        from .crossing import load_in_client, proxy_bytes
 
         options = self._options.get(address, {})
         load = load_in_client(address)

@@ -1,19 +1,19 @@
-"""How a manager's process begins and ends: what is said when it can't, and who ends it."""
+"""A manager's process from the outside: how it is started and ended, and what is said when it can't be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import threading
-from multiprocessing import connection, process
-from typing import TYPE_CHECKING, Any
+from multiprocessing import ProcessError, process
+from typing import Any
 
 from .errors import CannotCross, HostLost
 from .sessions import SESSIONS
 
-if TYPE_CHECKING:
-    from .manager import Server
+
+class EndedEarly(ProcessError, EOFError):
+    """The manager's process ended before it served."""
 
 
 def must_not_be_importing() -> None:
@@ -31,26 +31,37 @@ def must_not_be_importing() -> None:
     )
 
 
-def send_failure(writer: Any, exc: Exception) -> None:
-    """The reason why a manager does not start, to the process that waits for it."""
+def launch(child: Any, context: Any) -> None:
+    """Start the process. Raises TypeError where what it is to serve can't be sent to it."""
     try:
-        writer.send(exc)
-    except Exception:
-        writer.send(RuntimeError(f"{type(exc).__name__}: {exc}"))
-    writer.close()
+        child.start()
+    except Exception as exc:
+        if "pickle" not in f"{type(exc).__name__} {exc}".lower():
+            raise
+        method = context.get_start_method()
+        raise TypeError(
+            f"under the start method {method!r} what is registered is sent to the new process, and {exc}; "
+            "register functions and classes of a module (not lambdas, not local ones), or use "
+            "ctx=multiprocessing.get_context('fork')"
+        ) from exc
 
 
-def end_with_parent(server: Server) -> None:
-    """Stop serving when the process that started us is gone, however it went."""
-    parent = process.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        server._service.stop()
-
-    threading.Thread(target=watch, name="sharedmodel-parent", daemon=True).start()
+def await_address(child: Any, reader: Any) -> str:
+    """Where the process serves. Raises EndedEarly, or what it says that went wrong there."""
+    try:
+        sent = reader.recv()
+    except EOFError:
+        child.join()
+        raise EndedEarly(
+            f"the manager's process ended before it served (exit code {child.exitcode}); its own "
+            "message is above. Is start() under `if __name__ == '__main__':`?"
+        ) from None
+    finally:
+        reader.close()
+    if isinstance(sent, Exception):
+        child.join()
+        raise sent
+    return str(sent)
 
 
 def end_process(child: Any, address: str, timeout: float, owner: int) -> None:

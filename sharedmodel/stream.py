@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .session import Session, Waiter
+    from .reader import Waiter
+    from .session import Session
 
 CREDIT: Final = 8  # items taken, after which as many more are asked for
 
@@ -30,11 +31,11 @@ class Stream(Iterator[Any]):
         while not items and not waiter.done:
             waiter.ready = False
             if not items and not waiter.done:  # as they may have come before we reset the flag
-                self._session._wait(waiter, self._end)
+                self._session.reader.wait(waiter, self._end)
         if items:
             self._taken += 1
             if self._taken % CREDIT == 0 and not waiter.done:
-                self._session.credit(waiter, CREDIT)
+                self._session.sender.credit(waiter, CREDIT)
             return items.popleft()
         self._closed = True
         if waiter.error is not None:

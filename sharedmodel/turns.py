@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Final
 
 from .call import Call
-from .control import CONTROL
 from .objects import Objects, Served
+from .wire import CONTROL
 from .workers import Workers
 
 QUICK: Final = 200e-6

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .codec import Decoder
+from .decoder import Decoder
 from .errors import ProtocolError
 from .kept import Input
 from .room import COPY_FROM, Room

@@ -33,6 +33,7 @@ import msgpack
 from .errors import ProtocolError
 
 VERSION: Final = 1
+CONTROL: Final = 0  # the object that stands for the host itself
 
 HELLO: Final = 0
 CALL: Final = 1
@@ -65,7 +66,7 @@ MAX_DEPTH: Final = 64
 
 
 def frame(message: list[Any]) -> bytes:
-    """A frame of plain values (no tensors); values that cross go through the codec."""
+    """A frame of plain values (no tensors); values that cross go through an `Encoder`."""
     payload: bytes = msgpack.packb(message)
     return len(payload).to_bytes(LENGTH, "little") + payload
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sharedmodel import segment
-from sharedmodel.codec import Decoder, Encoder
+from sharedmodel.decoder import Decoder
+from sharedmodel.encoder import Encoder
 from sharedmodel.errors import ProtocolError
 from sharedmodel.marks import outermost
 from sharedmodel.memory import Mapped, Owner

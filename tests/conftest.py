@@ -16,9 +16,12 @@ import pytest
 
 from sharedmodel import segment
 from sharedmodel.runtime import VARIABLE
+from sharedmodel.service import Service
+from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
 
 from .crowd import Crowd
+from .inside import serving, session_with
 
 GRACE = 5.0  # seconds in which what was told to end may end
 
@@ -116,3 +119,17 @@ def crowd(runtime: str) -> Iterator[Crowd]:
     started = Crowd(runtime)
     yield started
     started.close()
+
+
+@pytest.fixture
+def service(runtime: str) -> Iterator[Service]:
+    """A host in this process."""
+    with serving(runtime) as service:
+        yield service
+
+
+@pytest.fixture
+def session(service: Service) -> Iterator[Session]:
+    """A session with it."""
+    with session_with(service) as session:
+        yield session

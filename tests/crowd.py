@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from sharedmodel import link, segment
+from sharedmodel.crossing import load_in_client, proxy_bytes
 from sharedmodel.entry import Limits
 from sharedmodel.objects import Objects, Registration
-from sharedmodel.proxy import load_in_client, proxy_bytes
 from sharedmodel.service import Service
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS

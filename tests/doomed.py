@@ -10,8 +10,8 @@ import threading
 import time
 from typing import Any
 
-from sharedmodel.channel import Pending
 from sharedmodel.errors import HostLost
+from sharedmodel.pending import Pending
 from sharedmodel.proxy import AutoProxy, Token, granted
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
@@ -28,7 +28,7 @@ def item(address: str, payload: Any = None) -> Any:
 def begin(session: Session, method: str, *args: Any) -> int:
     """Send a call and do not wait for it; its number."""
     pending = Pending(method)
-    session._send(session.channel.begin(pending, "probe", args, {}, None))
+    session.sender.send(session.channel.begin(pending, "probe", args, {}, None))
     return pending.rid
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,47 +21,9 @@ from sharedmodel.sessions import SESSIONS
 
 from .crowd import listen, probe, say, until
 from .doomed import item
+from .forked import Both, forked
 
 LARGE, COUNT = 700_001, 10
-
-
-class Both:
-    """The two processes after a fork, in step with one another."""
-
-    def __init__(self) -> None:
-        self._mine, self._other = os.pipe(), os.pipe()
-        self.child = os.fork()
-        self.name = "child" if self.child == 0 else "parent"
-        if self.child == 0:
-            self._mine, self._other = self._other, self._mine
-        # An end that both hold would never tell of the other's death.
-        os.close(self._mine[0])
-        os.close(self._other[1])
-
-    def meet(self) -> None:
-        """Until the other is here as well."""
-        os.write(self._mine[1], b".")
-        assert os.read(self._other[0], 1), "the other process is gone"
-
-    @property
-    def in_child(self) -> bool:
-        return self.child == 0
-
-
-@contextlib.contextmanager
-def forked() -> Iterator[Both]:
-    """Both processes run the block; it ends in the parent when it has gone well in both."""
-    both = Both()
-    try:
-        yield both
-    except BaseException:
-        traceback.print_exc()
-        if both.in_child:
-            os._exit(1)
-        raise
-    if both.in_child:
-        os._exit(0)
-    assert os.waitpid(both.child, 0)[1] == 0, "it went wrong in the child"
 
 
 def traffic(call: Callable[[str, Any], Any], times: int = 60) -> None:

@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from sharedmodel import handshake, wire
-from sharedmodel.codec import Encoder
+from sharedmodel.encoder import Encoder
 from sharedmodel.extensions import extension
 from sharedmodel.session import Session
 from sharedmodel.tensor import TensorRef

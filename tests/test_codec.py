@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedmodel import wire
-from sharedmodel.codec import INLINE_MAX, Decoder, Encoder
+from sharedmodel.decoder import Decoder
+from sharedmodel.encoder import INLINE_MAX, Encoder
 from sharedmodel.errors import CannotCross
 from sharedmodel.marks import LARGE_BYTES, outermost
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from sharedmodel import wire
-from sharedmodel.channel import Channel, Pending
+from sharedmodel.channel import Channel
 from sharedmodel.errors import CannotCross
+from sharedmodel.pending import Pending
 
 
 class Colour(enum.IntEnum):

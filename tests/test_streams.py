@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel.channel import WINDOW
+from sharedmodel.call import WINDOW
 from sharedmodel.errors import DeadlineExceeded, HostLost
 from sharedmodel.manager import ModelManager
 from sharedmodel.session import Session

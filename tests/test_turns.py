@@ -24,13 +24,13 @@ class Callers:
         self.rids: list[int] = []
 
     def call(self, timeout: float | None = None) -> Future[Any]:
-        waiting = len(self._session._followers)
+        waiting = len(self._session.reader.followers)
         future = self._pool.submit(self._session.call, "x", f"call {len(self.rids)}", (), {}, timeout)
         self.rids.append(self._host.receive()[1])
         if len(self.rids) == 1:
-            until(self._session._read_lock.locked)
+            until(self._session.reader.lock.locked)
         else:
-            until(lambda: len(self._session._followers) > waiting)
+            until(lambda: len(self._session.reader.followers) > waiting)
         return future
 
 
@@ -55,11 +55,11 @@ def test_a_thread_whose_time_is_up_leaves_its_turn_to_the_next(runtime: str, att
         session = Session(host.address)
         callers = Callers(session, host, pool)
         first, late, third = callers.call(), callers.call(timeout=0.2 + attempt / 100), callers.call()
-        gate = next(iter(session._followers)).gate
+        gate = next(iter(session.reader.followers)).gate
         assert gate is not None
         # The reader leaves in the very moment in which the next one's time is up.
         woken = threading.Event()
-        waiter = session._followers[0]
+        waiter = session.reader.followers[0]
         waiter.wake = woken.set  # type: ignore[method-assign]
         host.send([wire.REPLY, callers.rids[0], "a"])
         assert first.result(5) == "a"

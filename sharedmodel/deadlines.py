@@ -1,0 +1,37 @@
+"""Deadlines at the caller: a moment of `time.monotonic`, or None for none, and how long a wait may take until then."""
+
+from __future__ import annotations
+
+import time
+
+from .errors import DeadlineExceeded
+
+
+def after(timeout: float) -> float:
+    """The deadline that is ``timeout`` seconds away."""
+    return time.monotonic() + timeout
+
+
+def milliseconds(end: float | None) -> int | None:
+    """How long a wait may take, as `select.poll` wants it."""
+    return None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
+
+
+def seconds(end: float | None) -> float:
+    """How long a wait may take, as locks want it: -1 for as long as it takes."""
+    return -1.0 if end is None else max(0.0, end - time.monotonic())
+
+
+def within(most: float, end: float | None) -> float:
+    """The same, ``most`` seconds at most."""
+    return most if end is None else min(most, seconds(end))
+
+
+def check(end: float | None) -> None:
+    """Raise DeadlineExceeded if the moment has come."""
+    if end is not None and time.monotonic() >= end:
+        raise too_late()
+
+
+def too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the caller's deadline passed before the result came")
