@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from sharedmodel.errors import ProtocolError
 
-from . import messages, oom
+from . import messages
 from .boot import Boot
 from .death import Death, reason, unexplained
 from .journal import Journal
+from .machine import oom
 from .messages import Messages
 
 Report = Callable[[int, list[Any]], None]

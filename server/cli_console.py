@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDE: Final = 4000
-_UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 
 
 def console() -> Console:
@@ -44,15 +43,6 @@ def framed(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 def print_json(value: Any) -> None:
     """JSON as programs like it: one document, its characters as they are."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def size(count: float) -> str:
-    """Bytes for people: 17 MB."""
-    for unit in _UNITS:
-        if abs(count) < 1000 or unit == _UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -6,9 +6,10 @@ from typing import Final
 
 from rich.text import Text
 
-from .cli_console import console, print_json, size, table
-from .doctor import FAIL, OK, WARN, Finding
+from .cli_console import console, print_json, table
+from .finding import FAIL, OK, WARN, Finding
 from .janitor import Litter
+from .machine.amount import size
 
 _COLOURS: Final = {OK: "green", WARN: "yellow", FAIL: "bold red"}
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from .cli_console import console, duration, print_json, size, table
+from .cli_console import console, duration, print_json, table
+from .machine.amount import size
 
 _COLOURS: Final = {"ready": "green", "failed": "red", "failing": "red", "unresponsive": "red", "waiting": "red"}
 _MEANING: Final = {

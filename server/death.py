@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from .oom import Kills
+from .machine.oom import Kills
 
 STEADY: Final = 30.0  # a host that lived this long has proven itself: its end begins a new row
 FIRST_DELAY: Final = 0.1

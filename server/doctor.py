@@ -1,8 +1,6 @@
-"""The examination of a machine: each check looks at one thing and says what to do about it.
+"""The examination of a machine: what is installed, whether it works, and what was left behind.
 
-ok     fine
-warn   works, but not as well as it could, or not for everything
-fail   the server can't work like this
+`doctor_machine` looks at memory, processors and limits.
 """
 
 from __future__ import annotations
@@ -10,36 +8,24 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from sharedmodel import link, runtime, segment
 from sharedmodel.errors import SharedModelError
 
-from . import oom
-from .cli_console import size
+from . import doctor_machine
+from .doctor_machine import SHM
+from .finding import FAIL, OK, WARN, Finding
 from .janitor import segments, stale_sockets
+from .machine.amount import size
 from .place import Place
 
-OK: Final = "ok"
-WARN: Final = "warn"
-FAIL: Final = "fail"
-SHM: Final = segment.DIRECTORY
 _NEEDED: Final = ("numpy", "msgpack", "posix_ipc")
 _FOR_SERVING: Final = ("typer", "rich", "pydantic")
 _FOR_MODELS: Final = ("onnxruntime", "cnocr", "cnstd", "rapidocr", "torch")
-
-
-class Finding(NamedTuple):
-    """One line of the report; ``advice`` says what to do."""
-
-    what: str
-    verdict: str
-    text: str
-    advice: str = ""
 
 
 def examine(places: Callable[[], list[Place]]) -> list[Finding]:
@@ -48,10 +34,13 @@ def examine(places: Callable[[], list[Place]]) -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _packages,
-        _shared_memory,
+        doctor_machine.shared,
         _memfd,
-        _limits,
-        _memory_limit,
+        doctor_machine.ulimits,
+        doctor_machine.processors,
+        doctor_machine.memory_limit,
+        doctor_machine.group_kill,
+        doctor_machine.memory_pressure,
         lambda: _runtime_directory(places),
         _leftovers,
     )
@@ -85,39 +74,6 @@ def _packages() -> Iterator[Finding]:
                 yield Finding(name, verdict, text, advice)
 
 
-def _shared_memory() -> Iterator[Finding]:
-    if not os.path.isdir(SHM):
-        yield Finding(SHM, WARN, "is missing: anonymous memory is used in its place", f"mount a tmpfs on {SHM}")
-        return
-    kind = _filesystem(SHM)
-    space = os.statvfs(SHM)
-    whole, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-    text = f"{kind}, {size(free)} free of {size(whole)}"
-    if kind != "tmpfs":
-        yield Finding(SHM, WARN, f"{text}: not in memory, so slow", f"mount a tmpfs on {SHM}")
-    elif not os.access(SHM, os.W_OK | os.X_OK):
-        yield Finding(SHM, WARN, f"{text}: you may not write there; anonymous memory is used", f"chmod 1777 {SHM}")
-    elif free < 256 << 20:
-        yield Finding(
-            SHM,
-            WARN,
-            f"{text}: larger tensors go through anonymous memory",
-            "give it more: docker run --shm-size=2g, or `gc` if it is full of leftovers",
-        )
-    else:
-        yield Finding(SHM, OK, text)
-
-
-def _filesystem(path: str) -> str:
-    kind = "unknown"
-    with open("/proc/mounts") as mounts:
-        for line in mounts:
-            _, where, found, *_ = line.split()
-            if where == path:
-                kind = found
-    return kind
-
-
 def _memfd() -> Iterator[Finding]:
     try:
         segment.create(segment.PAGE, "memfd").close()
@@ -127,40 +83,6 @@ def _memfd() -> Iterator[Finding]:
         )
     else:
         yield Finding("sealed memory", OK, "memfd with seals works")
-
-
-def _limits() -> Iterator[Finding]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = f"{_limit(soft)}, the host raises it to {_limit(hard)}"
-    if hard != resource.RLIM_INFINITY and hard < 4096:
-        yield Finding("open files", WARN, f"{text}: about {hard // 6} clients", "raise ulimit -Hn, or LimitNOFILE=")
-    else:
-        yield Finding("open files", OK, text)
-    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if address_space == resource.RLIM_INFINITY:
-        yield Finding("address space", OK, "unlimited")
-    else:
-        yield Finding(
-            "address space",
-            WARN,
-            f"limited to {size(address_space)}: mapped tensors count",
-            "ulimit -v unlimited; limit memory by a cgroup instead",
-        )
-
-
-def _limit(value: int) -> str:
-    return "unlimited" if value == resource.RLIM_INFINITY else str(value)
-
-
-def _memory_limit() -> Iterator[Finding]:
-    limit = oom.memory_limit()
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if limit is None or limit >= whole:
-        yield Finding("memory", OK, f"{size(whole)}, no cgroup limit below that")
-    else:
-        text = f"{size(limit)} by cgroup (the machine has {size(whole)})"
-        advice = "shared tensors count against it; raise it if models are killed"
-        yield Finding("memory", OK if limit >= 1 << 30 else WARN, text, "" if limit >= 1 << 30 else advice)
 
 
 def _runtime_directory(find: Callable[[], list[Place]]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ Told apart by whose fault it is::
     ├── Stuck              model: ran past its max_run
     ├── Poisonous          caller: this call ends the host that runs it
     ├── LoadFailed         model: could not be loaded; says why
+    │   └── NotEnoughMemory    host: no room for it; says how much there is
     ├── RemoteError        model: its own exception, of a type unknown here
     │   └── UnknownObject      dropped, or its host was restarted            (KeyError)
     ├── ProtocolError      peer: broke the wire's rules
@@ -34,6 +35,7 @@ __all__ = [
     "HostLost",
     "HostUnavailable",
     "LoadFailed",
+    "NotEnoughMemory",
     "NotExposed",
     "NotPermitted",
     "Overloaded",
@@ -111,6 +113,24 @@ class LoadFailed(SharedModelError):
     """The model could not be loaded; the message says why."""
 
     code = "load-failed"
+
+
+class NotEnoughMemory(LoadFailed):
+    """There is no room for a model. In bytes: what it needs, and of the device that it was meant for what
+    is in use, the budget, and what unloading others could free.
+    """
+
+    code = "not-enough-memory"
+
+    def __init__(self, message: str, needed: int = 0, in_use: int = 0, budget: int = 0, freeable: int = 0) -> None:
+        super().__init__(message, needed, in_use, budget, freeable)
+        self.needed = needed
+        self.in_use = in_use
+        self.budget = budget
+        self.freeable = freeable
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RemoteError(SharedModelError):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from sharedmodel.server.cli_call import argument, arguments, plain
-from sharedmodel.server.cli_console import duration, size
+from sharedmodel.server.cli_console import duration
+from sharedmodel.server.machine.amount import size
 
 from .servers import CLI, ECHO, command, running_server, started, until
 

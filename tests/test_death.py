@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from sharedmodel.server.death import Death, Restarts, reason
-from sharedmodel.server.oom import Kills
+from sharedmodel.server.machine.oom import Kills
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""The memory of GPUs, as nvidia-smi tells it. Not verified on a GPU: only against its output as documented.
+
+Its numbers are those of the bus. CUDA in a process counts the same way only under CUDA_DEVICE_ORDER=PCI_BUS_ID,
+and only what CUDA_VISIBLE_DEVICES lets it see: `visible` gives the devices in that order.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from .governor import Device
+
+_COMMAND: Final = (
+    "nvidia-smi",
+    "--query-gpu=index,uuid,name,memory.total,memory.used",
+    "--format=csv,noheader,nounits",
+)
+_TIMEOUT: Final = 10.0  # a driver that is not kept loaded takes seconds to wake
+_MIB: Final = 1 << 20
+_SPARE: Final = 20  # a twentieth is left for the context and for fragments
+
+
+class Gpu(NamedTuple):
+    """One GPU; ``total`` and ``used`` in bytes, used by whichever process."""
+
+    number: int
+    uuid: str
+    name: str
+    total: int
+    used: int
+
+    def device(self, number: int, budget: int | None = None) -> Device:
+        """For the governor, as CUDA calls it in the process: "cuda:0". ``budget``: nineteen twentieths if None."""
+        return Device(f"cuda:{number}", self.total - self.total // _SPARE if budget is None else budget, self.used)
+
+
+def gpus(ask: Callable[[], str] | None = None) -> list[Gpu]:
+    """The GPUs of this machine; none where nvidia-smi is missing or fails. It takes some 50 ms and more."""
+    try:
+        text = (ask or _ask)()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [gpu for line in text.splitlines() if (gpu := _parsed(line)) is not None]
+
+
+def visible(found: Sequence[Gpu], setting: str | None) -> list[Gpu]:
+    """Those that a process sees under a CUDA_VISIBLE_DEVICES, in its order: numbers or beginnings of UUIDs.
+
+    As CUDA does, what comes after the first entry that names none is not seen. None: all of them.
+    """
+    if setting is None:
+        return list(found)
+    seen: list[Gpu] = []
+    for word in setting.split(","):
+        named = [gpu for gpu in found if _is_named(gpu, word.strip())]
+        if len(named) != 1 or named[0] in seen:
+            break
+        seen += named
+    return seen
+
+
+def _is_named(gpu: Gpu, word: str) -> bool:
+    return gpu.number == int(word) if word.isdecimal() else bool(word) and gpu.uuid.startswith(word)
+
+
+def _ask() -> str:
+    done = subprocess.run(_COMMAND, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+    return done.stdout
+
+
+def _parsed(line: str) -> Gpu | None:
+    # A name may hold commas; memory is "[N/A]" where it is the machine's own.
+    number, _, rest = line.partition(",")
+    uuid, _, rest = rest.partition(",")
+    name, *sizes = (word.strip() for word in rest.rsplit(",", 2))
+    if not number.strip().isdecimal() or len(sizes) != 2 or not all(word.isdecimal() for word in sizes):
+        return None
+    total, used = (int(word) * _MIB for word in sizes)
+    return Gpu(int(number), uuid.strip(), name, total, used)
