@@ -42,7 +42,7 @@ def test_the_host_of_a_method_that_can_not_be_stopped_is_replaced(how: str, serv
     before = slow.pid()
     with pytest.raises(Stuck, match="its host is replaced"):
         slow.wait(how)
-    assert slow.pid() != before
+    until(lambda: slow.pid() != before, lambda: server.log)
     death = server.status()["deaths"][-1]
     assert death["pid"] == before and "max_run" in death["reason"]
     assert [host["name"] for host in server.status()["hosts"]] == [""]  # and nobody is suspected
