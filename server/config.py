@@ -13,7 +13,7 @@
     idempotent = ["predict"]
 
 Of either: `isolate` (a host of its own), `instances` (that many of it at once), `max_run` (seconds after
-which a call is stuck).
+which a call is stuck), `weight` (its part of the processors beside the others', 1 by default).
 
 ``python -m sharedmodel.server.config FILE`` prints the checked settings as JSON, or the mistakes.
 """
@@ -92,6 +92,7 @@ class CommonTable(_Strict):
     isolate: bool | None = None
     instances: Annotated[int, Field(ge=1, le=64)] = 1
     max_run: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
 
 class FactoryTable(CommonTable):

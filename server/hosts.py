@@ -12,7 +12,8 @@ from sharedmodel.board import Board
 from . import messages
 from .death import Death
 from .keeper import NEVER, Keeper, Report
-from .layout import FIRST, hosts_of, isolated, posts
+from .layout import FIRST, hosts_of, isolated, planned, posts
+from .machine.cores import cores
 from .place import QUARANTINE, Place
 from .settings import Settings
 from .suspects import Suspects
@@ -55,6 +56,7 @@ class Hosts:
 
         Raises OSError or BadArgument where a new host's socket can't be made; nothing has changed then.
         """
+        settings = planned(settings, cores().usable)
         wanted = {post.name: post.settings(settings) for post in posts(settings)} | {QUARANTINE: settings}
         begun = {name: self._keeper(name, own) for name, own in wanted.items() if name not in self._keepers}
         self._settings = settings
@@ -120,6 +122,10 @@ class Hosts:
             for name, told in keeper.models().items() if keeper.name != QUARANTINE else ():
                 found.setdefault(name, []).append({**told, "host": keeper.name})
         return {name: _merged(instances) for name, instances in found.items()}
+
+    def threads(self) -> dict[str, int]:
+        """The thread plan: how many each instance of a model may use."""
+        return dict(self._settings.threads)
 
     def restart(self, why: str) -> None:
         for keeper in self:

@@ -5,6 +5,7 @@ idempotent   those that may simply be run again after a crash
 default      the one that `sharedmodel call MODEL` means
 files        arguments that are files: position and name; clients read them with their own rights
 paths        options that are files of the host's
+threads      whether its constructor takes `threads`, processors that one call may use
 isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
 """
 
@@ -26,6 +27,7 @@ class Kind(NamedTuple):
     files: Mapping[str, tuple[int | str, ...]] = MappingProxyType({})
     paths: tuple[str, ...] = ()
     isolate: bool = False
+    threads: bool = False
 
     @property
     def idempotent(self) -> tuple[str, ...]:
@@ -47,6 +49,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             ),
             default="run",
             paths=("path",),
+            threads=True,
         ),
         "cnocr": Kind(
             exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines"),
@@ -58,6 +61,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             },
             paths=("rec_model_fp", "det_model_fp", "rec_vocab_fp", "rec_root", "det_root"),
             isolate=True,
+            threads=True,
         ),
     }
 )

@@ -14,6 +14,7 @@ import dataclasses
 from typing import Final, NamedTuple
 
 from .kinds import DETAILS
+from .machine.threads import Share, plan
 from .settings import ModelSettings, Settings
 
 FIRST: Final = ""
@@ -27,7 +28,9 @@ class Post(NamedTuple):
 
     def settings(self, settings: Settings) -> Settings:
         """What its host is told: the server's settings, with its own models only."""
-        return dataclasses.replace(settings, models={name: settings.models[name] for name in self.models})
+        own = {name: settings.models[name] for name in self.models}
+        threads = {name: count for name, count in settings.threads.items() if name in own}
+        return dataclasses.replace(settings, models=own, threads=threads)
 
 
 def posts(settings: Settings) -> list[Post]:
@@ -35,6 +38,26 @@ def posts(settings: Settings) -> list[Post]:
     apart = [name for name in settings.models if isolated(settings, name)]
     shared = tuple(name for name in settings.models if name not in apart)
     return [Post(FIRST, shared), *(Post(host, (name,)) for name in apart for host in hosts_of(settings, name))]
+
+
+def planned(settings: Settings, cores: int) -> Settings:
+    """The settings with the processors divided over the models; what was configured stays."""
+    shares = [_share(settings, name) for name in settings.models]
+    threads = dict(plan(cores, shares).threads)
+    models = {name: _told(model, threads[name]) for name, model in settings.models.items()}
+    return dataclasses.replace(settings, models=models, threads=threads)
+
+
+def _share(settings: Settings, name: str) -> Share:
+    model = settings.models[name]
+    given = model.options.get("threads")
+    return Share(name, model.instances, model.weight, given if isinstance(given, int) and given > 0 else None)
+
+
+def _told(model: ModelSettings, threads: int) -> ModelSettings:
+    if model.kind is None or not DETAILS[model.kind].threads or "threads" in model.options:
+        return model
+    return dataclasses.replace(model, options={**model.options, "threads": threads})
 
 
 def isolated(settings: Settings, name: str) -> bool:

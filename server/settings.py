@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from .machine.threads import environment
+
 EMBEDDED_IDLE: Final = 60.0
 
 # A configured server loads what its configuration names and asks no hub for more.
@@ -40,6 +42,7 @@ class ModelSettings:
     isolate: bool | None = None
     instances: int = 1
     max_run: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Settings:
     idle_exit: float | None = None
     grace: float = 10.0
     log_level: str = "info"
+    threads: dict[str, int] = field(default_factory=dict)  # of each model, by the thread plan
 
     @property
     def folder(self) -> str | None:
@@ -67,7 +71,9 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """The environment of a host. An embedded one follows its user's, hub settings and all."""
-        return {**QUIET, **MALLOC, **os.environ, **({} if self.embedded or not self.offline else OFFLINE)}
+        own = [self.threads[name] for name in self.models if name in self.threads]
+        counts = environment(max(own)) if own else {}
+        return {**QUIET, **MALLOC, **counts, **os.environ, **({} if self.embedded or not self.offline else OFFLINE)}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

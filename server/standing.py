@@ -102,6 +102,7 @@ class Standing:
             "restarts": sum(host["restarts"] for host in hosts),
             "deaths": sorted(deaths, key=lambda death: death["at"]),
             "models": supervisor.hosts.models(),
+            "threads": supervisor.hosts.threads(),
             "sessions": sessions,
         }
 

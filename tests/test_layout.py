@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedmodel.board import DOWN, Board, Load
-from sharedmodel.server.layout import FIRST, Post, hosts_of, isolated, lanes, posts
+from sharedmodel.server.layout import FIRST, Post, hosts_of, isolated, lanes, planned, posts
 from sharedmodel.server.settings import ModelSettings, Settings
 
 PLAIN = ModelSettings(factory="zoo:Echo")
@@ -63,3 +63,23 @@ def test_a_host_is_down_on_the_board_until_its_models_are_there(tmp_path: Path) 
     assert (reader[2], reader[3], reader[4]) == (DOWN, 2, DOWN)
     load.add(-2)
     assert reader[3] == 0
+
+
+def test_the_processors_are_divided_and_what_is_configured_stays() -> None:
+    models = {
+        "a": ModelSettings(kind="onnx", options={"path": "a"}),
+        "b": ModelSettings(kind="onnx", options={"path": "b", "threads": 3}),
+        "mine": PLAIN,
+    }
+    found = planned(Settings(models=models), 8)
+    assert found.models["b"].options["threads"] == 3
+    assert found.models["a"].options["threads"] == found.threads["a"] > 1
+    assert "threads" not in found.models["mine"].options
+    assert planned(Settings(models={"a": models["a"]}), 8).models["a"].options["threads"] == 8
+    assert posts(found)[0].settings(found).environment()["OMP_NUM_THREADS"]
+
+
+def test_a_heavier_model_has_more_of_the_processors() -> None:
+    heavy = ModelSettings(kind="onnx", options={"path": "h"}, weight=3)
+    light = ModelSettings(kind="onnx", options={"path": "l"})
+    assert planned(Settings(models={"h": heavy, "l": light}), 8).threads == {"h": 6, "l": 2}

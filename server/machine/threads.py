@@ -56,9 +56,13 @@ class Plan(NamedTuple):
         One setting serves all models of the process: that of the largest of them. For libraries that can be
         told for each model, this is only the fallback.
         """
-        most = max((self.threads[name] for name in names), default=1)
-        quiet = {} if self.spinning else _PATIENT
-        return {**dict.fromkeys(_COUNTS, str(most)), **quiet, "TOKENIZERS_PARALLELISM": "false"}
+        return environment(max((self.threads[name] for name in names), default=1), spinning=self.spinning)
+
+
+def environment(threads: int, *, spinning: bool = False) -> dict[str, str]:
+    """The variables by which libraries are told how many threads to use, and how to wait."""
+    quiet = {} if spinning else _PATIENT
+    return {**dict.fromkeys(_COUNTS, str(threads)), **quiet, "TOKENIZERS_PARALLELISM": "false"}
 
 
 def plan(cores: int, shares: Sequence[Share], *, at_once: int | None = None, alone: bool = False) -> Plan:
