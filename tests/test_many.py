@@ -31,6 +31,7 @@ def sessions_of(host: HostProcess) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.alone  # two hundred sessions and six processes
 def test_two_hundred_connections_of_five_processes_at_once(crowd: Crowd) -> None:
     host = crowd.host()
     probe(host.address).echo()
@@ -71,6 +72,7 @@ def test_thirty_two_threads_share_one_session(crowd: Crowd) -> None:
     assert host.log == ""
 
 
+@pytest.mark.alone  # shares of a machine that others use as well are not equal
 def test_equal_clients_get_about_equal_shares(crowd: Crowd) -> None:
     host = crowd.host()
     children = [crowd.child(clients.counts, host.address, 2.0) for _ in range(4)]
