@@ -170,3 +170,20 @@ def test_with_every_worker_blocked_the_host_still_reads_and_ends_sessions(
     until(lambda: not service.peers)
     with session_with(service) as session:
         assert call(session, "echo", 1) == 1
+
+
+def test_the_host_knows_a_segment_before_the_client_does(service: Service) -> None:
+    """Any thread of the client may use it from then on, and not only the one that has asked for it."""
+    known: list[bool] = []
+    with session_with(service) as session:
+        call(session, "echo")
+        (peer,) = service.peers.values()
+        room, send = peer.room, peer.room._send
+
+        def watched(data: bytes, fds: tuple[int, ...]) -> None:
+            known.append(bool(room.requests.segments) and room.request_bytes > 0)
+            send(data, fds)
+
+        room._send = watched
+        assert call(session, "total", np.ones(300_000, "u1")) == 300_000
+    assert known == [True]
