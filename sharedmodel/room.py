@@ -91,14 +91,9 @@ class Room:
         if not self.shared_memory or self.request_bytes + nbytes > self._limits.request_bytes:
             return None
         made = self._make_segment(nbytes, of_requests=True)
-        if made is None:
-            return None
-        number, added = made
-        self.requests.add(number, added)
         if self._closed:  # meanwhile: `close` has not seen this one
             self.requests.segments.clear()
-        self.request_bytes += added.size
-        return number
+        return made[0] if made is not None else None
 
     def give_up(self, numbers: list[int]) -> None:
         """The client needs these segments of its arrays no more. Raises KeyError for one that it does not have."""
@@ -122,6 +117,9 @@ class Room:
             self._warn("memory", f"no shared memory for {nbytes} bytes: {exc}; they go in frames")
             return None
         number = next(self._numbers)
+        if of_requests:  # before the client hears of it: not only the thread that asked may use it at once
+            self.requests.add(number, made)
+            self.request_bytes += made.size
         self._send(wire.frame([wire.SEGMENT, number, made.size, made.kind, of_requests]), (theirs,))
         made.close()
         return number, made

@@ -86,11 +86,16 @@ class Service:
         """Serve until `stop` is called, then close."""
         self.start()
         try:
-            # In slices, so that signal handlers of the main thread run soon on every platform.
-            while not self.stopped.wait(60):
-                pass
+            self.wait()
         finally:
             self.close()
+
+    def wait(self) -> None:
+        """Return once `stop` was called."""
+        # In slices: a signal that another thread took from the kernel does not wake the main one, which is
+        # to handle it.
+        while not self.stopped.wait(1):
+            pass
 
     def stop(self) -> None:
         """Have `serve_forever` return. May be called from a signal handler and from any thread."""

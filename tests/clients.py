@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,13 +52,15 @@ def counts(address: str, seconds: float) -> None:
 
 
 def floods(address: str, threads: int) -> None:
-    """Keeps many slow calls going until it is killed."""
+    """Keeps many slow calls going until it is killed; says when all its threads have begun."""
     own = Session(address)
 
     def calls(_: int) -> None:
+        own.call("probe", "spin", (0.002,), {})
+        going.wait()
         while True:
             own.call("probe", "spin", (0.002,), {})
 
+    going = threading.Barrier(threads, lambda: say("floods"))
     with ThreadPoolExecutor(threads) as pool:
-        say("ready")
         list(pool.map(calls, range(threads)))

@@ -1,4 +1,9 @@
-"""Every test has a runtime directory of its own, and fails if it leaves anything behind."""
+"""Every test has a runtime directory of its own, and fails if it leaves anything behind.
+
+Every process that runs tests has a /dev/shm of its own, where that is permitted. Where it is, several may
+(``-n auto``), and marks say which tests need more: ``alone`` for one that measures the machine or needs
+all of it, ``xdist_group`` for those that share something costly.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,10 +27,52 @@ from sharedmodel.service import Service
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
 
+from . import own_shm
 from .crowd import Crowd
+from .entrance import Entrance
 from .inside import serving, session_with
 
 GRACE = 5.0  # seconds in which what was told to end may end
+MOST_WORKERS = 8
+FILES = Path(__file__), Path(own_shm.__file__)  # any two: workers of one checkout take turns by locks on them
+WORKER = pytest.StashKey[Entrance]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, because tests wait a good deal; none where they can't be kept apart."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS) if own_shm.is_permitted() else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: runs when no other worker runs a test")
+    if own_shm.is_permitted():
+        own_shm.enter()
+    elif config.getoption("dist", "no") != "no":
+        raise pytest.UsageError("workers need a /dev/shm each, which is not permitted here: run with -n0")
+    if hasattr(config, "workerinput"):
+        config.stash[WORKER] = Entrance(*FILES)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if WORKER in config.stash:
+        config.stash[WORKER].close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that run alone come last: workers wait for each other at the end only."""
+    items.sort(key=_is_alone)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # so that the wait is no part of the test's own time-out
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    worker = item.config.stash.get(WORKER, None)
+    with worker.passed(alone=_is_alone(item)) if worker else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +94,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def nothing_is_left(runtime: str) -> Iterator[None]:
     """Fails a test that leaves a process, a thread, a descriptor or a shared-memory name behind."""
     gc.collect()
+    gc.freeze()  # what was there before is not looked at again: with the model libraries that took a second a test
     before = _Inventory()
     yield
     for address in list(SESSIONS._open):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -42,6 +43,7 @@ class Victim:
 
 
 def main() -> None:
+    faulthandler.enable()
     logging.basicConfig(filename=sys.argv[1], format="%(levelname)s %(message)s", level=logging.INFO)
     objects = Objects({"Victim": Registration(Victim)})
     objects.publish("victim", Victim())

@@ -38,9 +38,14 @@ class Host:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(PATIENCE) == 0
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # prints where each of its threads stands
+            code = self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        assert code == 0, f"it ended with {code}; log:\n{self.log}"
 
     @property
     def alive(self) -> bool:

@@ -164,6 +164,7 @@ def test_a_slow_method_holds_up_neither_other_threads_of_the_session_nor_other_s
         assert [call.result(20) for call in held] == ["let go"] * 5
 
 
+@pytest.mark.alone  # it measures tenths of a second
 def test_a_method_that_was_quick_a_thousand_times_and_then_blocks_does_not_stop_the_host() -> None:
     with Manager() as manager, ThreadPoolExecutor() as pool:
         shared, slow = manager.Queue(), manager.Slow()  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ from sharedmodel.server.models import cnocr  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
+
 
 @pytest.fixture(scope="module")
 def model() -> CnOcrModel:

@@ -31,6 +31,7 @@ def sessions_of(host: HostProcess) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.alone  # two hundred sessions and six processes
 def test_two_hundred_connections_of_five_processes_at_once(crowd: Crowd) -> None:
     host = crowd.host()
     probe(host.address).echo()
@@ -71,6 +72,7 @@ def test_thirty_two_threads_share_one_session(crowd: Crowd) -> None:
     assert host.log == ""
 
 
+@pytest.mark.alone  # shares of a machine that others use as well are not equal
 def test_equal_clients_get_about_equal_shares(crowd: Crowd) -> None:
     host = crowd.host()
     children = [crowd.child(clients.counts, host.address, 2.0) for _ in range(4)]
@@ -85,9 +87,8 @@ def test_equal_clients_get_about_equal_shares(crowd: Crowd) -> None:
 def test_a_client_that_floods_the_host_leaves_the_others_served(crowd: Crowd) -> None:
     host = crowd.host()
     child = crowd.child(clients.floods, host.address, 40)
-    assert child.hears() == "ready"
+    assert child.hears(60) == "floods"  # all of its threads have had an answer, and call on
     with session(host.address) as own:
-        until(lambda: max(s["calls"] for s in own.control("status", timeout=20)["sessions"]) > 2)
         for number in range(50):
             assert own.call("probe", "add", (number, 1), {}, 10) == number + 1
     child.kill()
@@ -144,6 +145,7 @@ def test_clients_that_say_nothing_or_half_a_frame_disturb_nobody(crowd: Crowd) -
     until(lambda: len(sessions_of(host)) == 1)
 
 
+@pytest.mark.alone  # it weighs a host, which has the more threads and heaps the busier the machine is
 @pytest.mark.parametrize("kind", ["frames", "memory"])
 @pytest.mark.parametrize("result", [60_000, 4_000_000])
 def test_a_client_that_reads_nothing_holds_a_bounded_amount_of_memory(kind: str, result: int, crowd: Crowd) -> None:
@@ -153,7 +155,7 @@ def test_a_client_that_reads_nothing_holds_a_bounded_amount_of_memory(kind: str,
         own.call("probe", "echo", (), {})
         before = _memory(host)
         sent = 0
-        while sent < 200 and _answered(own):
+        while sent < 200 and _answered(own, 1 if sent * result > 10 * MB else 20):
             doomed.begin(greedy, "plain", result)
             sent += 1
         for number in range(100):
@@ -170,10 +172,10 @@ def _memory(host: HostProcess) -> int:
     return resident(host.pid)
 
 
-def _answered(own: Session) -> bool:
-    """Whether the host has answered all calls of the other session, or does so soon."""
+def _answered(own: Session, patience: float) -> bool:
+    """Whether the host has answered all calls of the other session, or does so in time."""
     with contextlib.suppress(AssertionError):
-        until(lambda: sum(s["calls"] for s in own.control("status")["sessions"]) == 1, patience=1)
+        until(lambda: sum(s["calls"] for s in own.control("status")["sessions"]) == 1, patience=patience)
         return True
     return False
 

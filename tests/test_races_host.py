@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -170,3 +172,44 @@ def test_with_every_worker_blocked_the_host_still_reads_and_ends_sessions(
     until(lambda: not service.peers)
     with session_with(service) as session:
         assert call(session, "echo", 1) == 1
+
+
+def test_the_host_knows_a_segment_before_the_client_does(service: Service) -> None:
+    """Any thread of the client may use it from then on, and not only the one that has asked for it."""
+    known: list[bool] = []
+    with session_with(service) as session:
+        call(session, "echo")
+        (peer,) = service.peers.values()
+        room, send = peer.room, peer.room._send
+
+        def watched(data: bytes, fds: tuple[int, ...]) -> None:
+            known.append(bool(room.requests.segments) and room.request_bytes > 0)
+            send(data, fds)
+
+        room._send = watched
+        assert call(session, "total", np.ones(300_000, "u1")) == 300_000
+    assert known == [True]
+
+
+# Another thread than the main one takes the signal, as the kernel may have it while threads come and go.
+SIGNALLED = """
+import os, signal, sys, threading, time
+from sharedmodel import link, service
+from sharedmodel.objects import Objects
+served = service.Service(link.listen(sys.argv[1]), Objects())
+signal.signal(signal.SIGTERM, lambda *_: served.stop())
+def other():
+    looks = 0
+    while looks < 20:  # in a row, or it may be on its way in
+        time.sleep(0.005)
+        asleep = open(f"/proc/{os.getpid()}/stat").read().rpartition(")")[2].split()[0] == "S"
+        looks = looks + 1 if asleep and served.stopped._cond._waiters else 0
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=other).start()
+served.serve_forever()
+"""
+
+
+def test_a_signal_that_another_thread_takes_ends_the_host_all_the_same(runtime: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, f"{runtime}/s.sock"], timeout=30, check=False)
+    assert done.returncode == 0

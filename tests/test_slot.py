@@ -92,3 +92,18 @@ def test_each_change_of_state_is_told() -> None:
         if thread.name == "load-m":
             thread.join()
     assert {READY, ABSENT} <= set(heard)
+
+
+def test_that_it_loads_is_told_before_the_load_can_end_the_process() -> None:
+    told: list[tuple[str, bool]] = []
+    load = Loader()
+    load.allowed.clear()
+
+    def changed() -> None:
+        told.append((slot.state, any(thread.name == "load-m" for thread in threading.enumerate())))
+
+    slot = Slot("m", load, changed)
+    slot.start()
+    assert told == [(LOADING, False)]
+    load.allowed.set()
+    slot.wait()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from sharedmodel import reply
 from sharedmodel.manager import ModelManager
@@ -177,6 +178,7 @@ def _shared(pid: int) -> int:
     return sum(found.values())
 
 
+@pytest.mark.alone  # it weighs two processes, and wants both cores
 def test_a_hundred_thousand_mixed_calls_leave_memory_descriptors_and_shared_memory_as_they_were() -> None:
     with Manager() as manager, ThreadPoolExecutor(THREADS) as pool:
         pid = manager._process.pid

@@ -97,6 +97,7 @@ def test_a_task_for_which_no_thread_can_be_started_waits_for_one(
     until(lambda: workers.busy == 0)
 
 
+@pytest.mark.alone  # it measures tenths of a second
 def test_closing_waits_no_longer_than_it_is_told_however_many_run(workers: Workers, gate: threading.Event) -> None:
     for _ in range(20):
         workers.submit(gate.wait)
