@@ -83,6 +83,8 @@ class Keeper:
             self.spawn()
 
     def spawn(self) -> None:
+        if self.retired:
+            return  # by an event of the same round
         self.spawn_at = NEVER
         self._rouse()
         self._door.open()
@@ -144,7 +146,7 @@ class Keeper:
         """End the host; the next one, with new settings if they are given, is started when it is gone."""
         if settings is not None:
             self.settings = settings
-        if self.child is None:
+        if self.child is None and not self._dozes:
             self.spawn_at = 0.0
         self._end(why)
 

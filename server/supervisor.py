@@ -93,6 +93,7 @@ class Supervisor:
     # -- the hosts -------------------------------------------------------------------------------------
 
     def _ended(self, keeper: Keeper, death: Death) -> None:
+        collect_leftovers()
         self._standing.lost(keeper)
 
     def _report(self, keeper: Keeper, kind: int, values: list[Any]) -> None:
