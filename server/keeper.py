@@ -6,7 +6,6 @@ starting ─► running ─► (dies) ─► waiting ─► starting …
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
@@ -21,7 +20,7 @@ from .child import Child
 from .death import Death, Restarts
 from .door import Door
 from .journal import Journal
-from .place import QUARANTINE, Place, listen
+from .place import QUARANTINE, Place
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
@@ -67,7 +66,7 @@ class Keeper:
         self._selector = selector
         self._report = report
         self._ended = ended
-        self.listener = listen(self.address, settings.group)
+        self.listener = place.listen(self.address, settings.group)
         self._door = Door(self.listener, selector)
 
     def __str__(self) -> str:
@@ -156,7 +155,7 @@ class Keeper:
         self.spawn_at = NEVER
         # Now, not at the end: who comes while the last calls run is told at once that there is no host.
         self._rouse()
-        self._unlink()
+        self._place.unlink(self.address)
         self._end(why, hurry)
 
     def beat(self) -> None:
@@ -192,7 +191,7 @@ class Keeper:
     def close(self) -> None:
         """Let go of everything, the host's process first."""
         self.retired = True
-        self._unlink()
+        self._place.unlink(self.address)
         if self.child is not None:
             self.child.kill()
             self.child.reap(self._selector, self.journal)
@@ -204,10 +203,6 @@ class Keeper:
             os.close(self._journal_fd)
             self._journal_fd = -1
             self.journal.close()
-
-    def _unlink(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.address)
 
     # -- time ------------------------------------------------------------------------------------------
 
