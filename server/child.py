@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource  # noqa: F401  os.wait4 imports it at its first use, for which there may be no descriptor left then
 import selectors
 import signal
 import socket
@@ -29,7 +30,10 @@ class Child:
     """One host process."""
 
     def __init__(self, boot: Boot) -> None:
-        """Starts it. ``boot`` has everything but the lifeline, which is made here."""
+        """Starts it. ``boot`` has everything but the lifeline, which is made here.
+
+        Raises OSError where the machine has no process or descriptor left for it.
+        """
         self.started = time.monotonic()
         self.since = time.time()
         self.serving = False
@@ -42,24 +46,27 @@ class Child:
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
         boot = boot._replace(lifeline=theirs.fileno())
-        stdin = boot.to_file()
+        stdin, process = boot.to_file(), None
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sharedmodel.server.host", boot.directory, *filter(None, [boot.name])],
                 stdin=stdin,
                 pass_fds=boot.descriptors,
                 env=boot.settings.environment(),
                 process_group=0,
             )
+            self.pid = process.pid
+            self.pidfd = os.pidfd_open(self.pid)
         except BaseException:
             ours.close()
+            if process is not None:  # no descriptor was left to watch it by
+                process.kill()
+                process.wait()
             raise
         finally:
             theirs.close()
             os.close(stdin)
-        self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
         ours.settimeout(_SEND_TIMEOUT)
         self.lifeline = Messages(ours)
 

@@ -24,6 +24,7 @@ from .place import QUARANTINE, Place
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
+AGAIN_AFTER: Final = 1.0  # seconds, where no process could be made
 SILENCE: Final = 10.0  # seconds; a native call that keeps the interpreter's lock lets nothing else run
 NEVER: Final = float("inf")
 
@@ -54,6 +55,7 @@ class Keeper:
         self.on_demand = name == QUARANTINE  # its host runs only while somebody wants it
         self._dozes = False
         self.spawn_at = NEVER
+        self._postponed = ""
         self.cell: int | None = None
         self.board: Board | None = None
         self.elsewhere: dict[str, Any] = {}
@@ -88,9 +90,20 @@ class Keeper:
         self._rouse()
         self._door.open()
         self.journal.clear()
-        child = self.child = Child(self._boot())
+        try:
+            child = self.child = Child(self._boot())
+        except OSError as exc:
+            self._postpone(f"could not be started: {exc.strerror}")
+            return
+        self._postponed = ""
         child.watch(self._selector, self._died, lambda kind, values: self._report(self, kind, values))
         logger.info("%s %d started", self, child.pid)
+
+    def _postpone(self, why: str) -> None:
+        self.spawn_at = time.monotonic() + AGAIN_AFTER
+        if why != self._postponed:  # once
+            logger.error("%s %s; tried again every second", self, why)
+        self._postponed = why
 
     def _boot(self) -> Boot:
         return Boot(

@@ -92,8 +92,9 @@ class Lock:
                     "stop it with `sharedmodel stop`, or choose another --runtime-dir"
                 )
             time.sleep(_LOOK_AGAIN)
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, str(os.getpid()).encode())
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, str(os.getpid()).encode())
 
     def _try(self) -> bool:
         try:

@@ -162,8 +162,11 @@ class Supervisor:
 
 def collect_leftovers() -> None:
     """Remove the names in /dev/shm that a kill left behind."""
-    for leftover in segment.leftovers():
-        segment.remove(leftover)
+    try:
+        for leftover in segment.leftovers():
+            segment.remove(leftover)
+    except OSError as exc:  # no descriptors left: the next time will do
+        logger.warning("what killed processes may have left in /dev/shm could not be looked for: %s", exc.strerror)
 
 
 def main() -> int:
