@@ -89,7 +89,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     news: News = {messages.ELSEWHERE: elsewhere.update, messages.DEATHS: deaths.update}
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))
-    service.stopped.wait()
+    service.wait()
     reporter.stop()
     _finish(service, table, settings.grace)
     return 0

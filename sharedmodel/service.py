@@ -35,6 +35,7 @@ from .workers import Workers
 
 _HEARTBEAT: Final = 5.0
 _WARN_AGAIN: Final = 60.0
+_SLICE: Final = 0.5
 
 logger = logging.getLogger("sharedmodel")
 
@@ -86,11 +87,15 @@ class Service:
         """Serve until `stop` is called, then close."""
         self.start()
         try:
-            # In slices, so that signal handlers of the main thread run soon on every platform.
-            while not self.stopped.wait(60):
-                pass
+            self.wait()
         finally:
             self.close()
+
+    def wait(self) -> None:
+        """Until `stop` is called."""
+        # The kernel may give a signal to any thread; its handler runs when the main thread wakes next.
+        while not self.stopped.wait(_SLICE):
+            pass
 
     def stop(self) -> None:
         """Have `serve_forever` return. May be called from a signal handler and from any thread."""
