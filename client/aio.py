@@ -8,20 +8,23 @@ async with await aconnect() as host:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sharedmodel.aio import AsyncSession
 from sharedmodel.crossing import load_unowned, proxy_bytes
-from sharedmodel.errors import DeadlineExceeded, HostLost
+from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable
 from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 
+from .again import DIRECTORY, TRIES, Made, looks
 from .find import find
-from .host import DIRECTORY, QUESTIONS, not_exposed, with_files_read
+from .host import not_exposed, with_files_read
 from .instances import Instances
 from .replay import Replay
 
@@ -38,7 +41,7 @@ async def aconnect(
     # Starting an embedded host waits on locks and files: not on the loop.
     found = await asyncio.to_thread(find, address, start, timeout)
     host = AsyncHost(found, authkey=authkey, shared_memory=shared_memory)
-    await host.session(timeout)
+    await _again(partial(host.session, timeout))
     return host
 
 
@@ -58,13 +61,10 @@ class AsyncHost:
             await self.ask(DIRECTORY, "load", (name, spec))
         info = await self.ask(DIRECTORY, "describe", (name,))
         if (where := info.get("elsewhere")) is None:
-            return AsyncModel(self, lambda: self, name, info, timeout)
+            return AsyncModel(self, None, name, info, timeout)
         instances = Instances(**where)
-
-        def least_busy() -> AsyncHost:
-            return self._at(instances.pick())
-
-        return AsyncModel(self, least_busy, name, await least_busy().ask(DIRECTORY, "describe", (name,)), timeout)
+        info = await self.ask(DIRECTORY, "describe", (name,), where=instances)
+        return AsyncModel(self, instances, name, info, timeout)
 
     def _at(self, address: str) -> AsyncHost:
         """Another host of the same server, entered as this one was."""
@@ -84,24 +84,33 @@ class AsyncHost:
 
     async def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         """An uninitialised array in shared memory: given as an argument, it is not copied."""
-        array = await (await self.session()).empty(shape, dtype, order)
+
+        async def make() -> Array | None:
+            return await (await self.session()).empty(shape, dtype, order)
+
+        array = await _again(make)
         return np.empty(shape, dtype, order) if array is None else array
 
-    async def ask(self, ident: Any, method: str, args: tuple[Any, ...] = (), timeout: float | None = None) -> Any:
+    async def ask(
+        self,
+        ident: Any,
+        method: str,
+        args: tuple[Any, ...] = (),
+        timeout: float | None = None,
+        where: Instances | None = None,
+    ) -> Any:
         """A question to the server, which may be asked again when a host died over it."""
         end = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        for left in range(QUESTIONS, -1, -1):
-            session = await self._session_by(end)
-            try:
-                return await session.call(ident, method, args, {}, _left(end))
-            except HostLost:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
+
+        async def question() -> Any:
+            session = await self._reach(where, end)
+            return await session.call(ident, method, args, {}, _left(end))
+
+        return await _again(question)
 
     async def call(
         self,
-        pick: Callable[[], AsyncHost],
+        where: Instances | None,
         model: str,
         method: str,
         args: tuple[Any, ...],
@@ -111,18 +120,30 @@ class AsyncHost:
     ) -> Any:
         """A model's call, sent again where its host died and `Replay` allows it.
 
-        ``pick`` says which host to ask; this one has the directory. ``timeout`` is for all of it.
+        ``where``: the hosts to ask; this one has the directory. ``timeout`` is for all of it.
         """
         end = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while True:
-            host = pick() if replay.quarantine is None else self._at(replay.quarantine)
-            session = await host._session_by(end)
+            if replay.quarantine is None:
+                session = await _again(partial(self._reach, where, end))
+            else:
+                session = await _again(partial(self._at(replay.quarantine)._session_by, end))
             try:
                 return await session.call(model, method, args, kwargs, _left(end))
             except HostLost as exc:
                 question = replay.lost(exc, session.welcome)
             if question is not None:
                 replay.told(await self.ask(DIRECTORY, "verdict", question, _left(end)))
+
+    async def _reach(self, where: Instances | None, end: float | None) -> AsyncSession:
+        """A session with one of the hosts, or with this one (see `again.reach`)."""
+        if where is None:
+            return await self._session_by(end)
+        if len(where.addresses) > 1:
+            for patience in looks(_left(end)):
+                with contextlib.suppress(DeadlineExceeded):
+                    return await self._at(where.pick())._session_by(asyncio.get_running_loop().time() + patience)
+        return await self._at(where.pick())._session_by(end)
 
     async def _session_by(self, end: float | None) -> AsyncSession:
         try:
@@ -154,6 +175,18 @@ class AsyncHost:
         await self.aclose()
 
 
+async def _again(make: Callable[[], Awaitable[Made]]) -> Made:
+    """As `again.again`."""
+    for _ in range(TRIES):
+        try:
+            return await make()
+        except HostUnavailable:
+            raise
+        except HostLost:
+            pass
+    return await make()
+
+
 def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
 
@@ -162,17 +195,17 @@ class AsyncModel:
     """A model in the host; what it exposes are coroutine methods here."""
 
     def __init__(
-        self, host: AsyncHost, pick: Callable[[], AsyncHost], name: str, info: dict[str, Any], timeout: float | None
+        self, host: AsyncHost, where: Instances | None, name: str, info: dict[str, Any], timeout: float | None
     ) -> None:
         self._host = host
-        self._pick = pick
+        self._where = where
         self._name = name
         self._info = info
         self._timeout = timeout
 
     def with_timeout(self, seconds: float | None) -> AsyncModel:
         """The same model with another deadline for its calls."""
-        return AsyncModel(self._host, self._pick, self._name, self._info, seconds)
+        return AsyncModel(self._host, self._where, self._name, self._info, seconds)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -190,4 +223,4 @@ class AsyncModel:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
-        return await self._host.call(self._pick, self._name, method, args, kwargs, replay, self._timeout)
+        return await self._host.call(self._where, self._name, method, args, kwargs, replay, self._timeout)

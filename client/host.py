@@ -7,22 +7,18 @@ worker, in a pool; each process makes its own session at the first call.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from sharedmodel.errors import BadArgument, HostLost
-from sharedmodel.session import CONTROL, Session
+from sharedmodel.errors import BadArgument
+from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
+from .again import DIRECTORY, Where, address_of, asked, empty, reach, replayed
 from .find import find
 from .instances import Instances
 from .replay import Replay
-
-DIRECTORY: Final = "#models"
-Where = str | Instances
-QUESTIONS: Final = 10  # times that a question is asked again when a host died over it
 
 
 def connect(
@@ -41,7 +37,7 @@ def connect(
     found = find(address, start, timeout)
     options = {} if shared_memory else {"shared_memory": False}
     SESSIONS.remember(found, authkey, **options)
-    SESSIONS.current(found, timeout)
+    reach(found, timeout)
     return Host(found)
 
 
@@ -79,14 +75,11 @@ class Host:
 
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         """An uninitialised array in shared memory: given as an argument, it is not copied."""
-        return empty(self._session(), shape, dtype, order)
+        return empty(self.address, shape, dtype, order)
 
     def close(self) -> None:
         """End this process's session with the host. Idempotent; a later call opens a new one."""
         SESSIONS.close(self.address)
-
-    def _session(self) -> Session:
-        return SESSIONS.current(self.address)
 
     def _ask(self, ident: Any, method: str, *args: Any) -> Any:
         return asked(self.address, ident, method, *args)
@@ -119,7 +112,7 @@ class Model:
 
         Of a model with several instances it is one of them, with which it shares the memory.
         """
-        return empty(SESSIONS.current(address_of(self._where)), shape, dtype, order)
+        return empty(self._where, shape, dtype, order)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -162,61 +155,6 @@ class _Method:
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._model!r}>"
-
-
-def address_of(where: Where) -> str:
-    """Where to call now."""
-    return where if isinstance(where, str) else where.pick()
-
-
-def directory_of(where: Where) -> str:
-    """Where the server's directory is asked for a model's fate."""
-    return where if isinstance(where, str) else where.directory
-
-
-def asked(where: Where, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
-    """A question to a server, which may be asked again."""
-    end = None if timeout is None else time.monotonic() + timeout
-    for left in range(QUESTIONS, -1, -1):
-        session = SESSIONS.current(address_of(where), _left(end))
-        try:
-            return session.call(ident, method, args, {}, _left(end))
-        except HostLost:
-            if not left:
-                raise
-    raise AssertionError("unreachable")
-
-
-def replayed(
-    where: Where, call: Callable[[Session, float | None], Any], replay: Replay, timeout: float | None = None
-) -> Any:
-    """A call, sent again where its host died and `Replay` allows it.
-
-    ``call`` gets the session and the seconds that are left of ``timeout``, which is for all of it.
-    """
-    end = None if timeout is None else time.monotonic() + timeout
-    while True:
-        session = SESSIONS.current(replay.quarantine or address_of(where), _left(end))
-        try:
-            return call(session, _left(end))
-        except HostLost as exc:
-            question = replay.lost(exc, session.welcome)
-        if question is not None:
-            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=_left(end)))
-            if replay.quarantine is not None:
-                SESSIONS.follow(replay.quarantine, directory_of(where))
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())
-
-
-def empty(session: Session, shape: Any, dtype: Any, order: Any) -> Array:
-    """An array in shared memory, or a plain one where there is none to be had."""
-    import numpy as np
-
-    array = session.empty(shape, dtype, order)
-    return np.empty(shape, dtype, order) if array is None else array
 
 
 def not_exposed(name: str, method: str, info: dict[str, Any]) -> str:

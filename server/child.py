@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource  # noqa: F401  os.wait4 imports it at its first use, for which there may be no descriptor left then
 import selectors
 import signal
 import socket
@@ -29,7 +30,10 @@ class Child:
     """One host process."""
 
     def __init__(self, boot: Boot) -> None:
-        """Starts it. ``boot`` has everything but the lifeline, which is made here."""
+        """Starts it. ``boot`` has everything but the lifeline, which is made here.
+
+        Raises OSError where the machine has no process or descriptor left for it.
+        """
         self.started = time.monotonic()
         self.since = time.time()
         self.serving = False
@@ -38,27 +42,31 @@ class Child:
         self.wanted = ""  # why its supervisor ends it
         self.fault = ""  # why it is to be killed, where it does not do its work any more
         self._fatal = ""
+        self._heard = False  # to its end
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
         boot = boot._replace(lifeline=theirs.fileno())
-        stdin = boot.to_file()
+        stdin, process = boot.to_file(), None
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sharedmodel.server.host", boot.directory, *filter(None, [boot.name])],
                 stdin=stdin,
                 pass_fds=boot.descriptors,
                 env=boot.settings.environment(),
                 process_group=0,
             )
+            self.pid = process.pid
+            self.pidfd = os.pidfd_open(self.pid)
         except BaseException:
             ours.close()
+            if process is not None:  # no descriptor was left to watch it by
+                process.kill()
+                process.wait()
             raise
         finally:
             theirs.close()
             os.close(stdin)
-        self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
         ours.settimeout(_SEND_TIMEOUT)
         self.lifeline = Messages(ours)
 
@@ -68,13 +76,14 @@ class Child:
         selector.register(self.lifeline.sock, selectors.EVENT_READ, lambda: self._read(selector, report))
 
     def _read(self, selector: selectors.BaseSelector, report: Report) -> None:
-        if self.lifeline.sock not in selector.get_map():
+        if self._heard:
             return  # reaped by an event of the same round
         try:
             received = self.lifeline.receive()
         except ProtocolError:
             received = None
         if received is None:
+            self._heard = True
             selector.unregister(self.lifeline.sock)
         for kind, *values in received or ():
             self._note(kind, values)
@@ -111,9 +120,9 @@ class Child:
 
     def reap(self, selector: selectors.BaseSelector, journal: Journal) -> Death:
         """How it ended. Its process is over."""
+        self.kill()  # what it forked and left; its group's number is not free before it is reaped
         self._drain(selector)
         selector.unregister(self.pidfd)
-        self.kill()  # what it forked and left; its group's number is not free before it is reaped
         _, status, usage = os.wait4(self.pid, 0)
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
@@ -125,11 +134,15 @@ class Child:
             why += f", while it was loading {', '.join(loading)}"
         wanted = bool(self.wanted)
         lived = time.monotonic() - self.started
-        suspicious = not wanted and not self.fault and unexplained(code, self._kills, kills)
+        known = wanted or bool(self.fault)
+        suspicious = not known and unexplained(code, self._kills, kills)
         executing = journal.executing() if suspicious else []
-        return Death(time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted, executing)
+        return Death(
+            time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted, executing,
+            outside=not known and not suspicious,
+        )  # fmt: skip
 
     def _drain(self, selector: selectors.BaseSelector) -> None:
         # Its last words may still be in the socket.
-        while self.lifeline.sock in selector.get_map():
+        while not self._heard:
             self._read(selector, lambda kind, values: None)

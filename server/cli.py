@@ -148,6 +148,21 @@ def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     show_removed(collect(all_places(runtime_dir)), json)
 
 
+@app.command(epilog=EPILOG)
+def systemd(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG.toml]", help="What the service serves.")] = None,
+    user: Annotated[bool, typer.Option("--user", help="For your own service manager, not the system's.")] = False,
+    socket: Annotated[bool, typer.Option("--socket", help="The unit of the listening socket, to go with it.")] = False,
+) -> None:
+    """Print a unit file for systemd.
+
+    sharedmodel systemd models.toml > /etc/systemd/system/sharedmodel.service
+    """
+    from . import units
+
+    print(units.listening(user=user) if socket else units.service(config, user=user), end="")
+
+
 def main() -> None:
     """The entry point."""
     app(prog_name="sharedmodel")

@@ -8,6 +8,7 @@ Garbage costs its sender the connection and nobody else anything.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import selectors
@@ -27,6 +28,8 @@ MOST: Final = 64
 REQUEST_LIMIT: Final = 64 << 10
 SEND_TIMEOUT: Final = 1.0
 
+logger = logging.getLogger("sharedmodel.supervisor")
+
 Answer = Callable[[Any], None]
 Handler = Callable[[str, dict[str, Any], Answer], None]
 
@@ -39,13 +42,18 @@ class ControlServer:
         self._selector = selector
         self._handler = handler
         self._open: dict[int, Messages] = {}
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # to be given up when there are no more
+        self._told = False
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def _accept(self) -> None:
         try:
             sock, _ = self.listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._relieve(exc)
             return
         if link.peer_of(sock).uid not in (os.geteuid(), 0):
             sock.close()
@@ -56,6 +64,23 @@ class ControlServer:
         self._open[sock.fileno()] = Messages(sock, REQUEST_LIMIT)
         fd = sock.fileno()
         self._selector.register(sock, selectors.EVENT_READ, lambda: self._read(fd))
+
+    def _relieve(self, exc: OSError) -> None:
+        """No descriptor is left for who comes. The older connections make room; without any, they are turned away."""
+        if not self._told:
+            self._told = True
+            logger.warning("a request could not be taken: %s (raise ulimit -n)", exc.strerror)
+        for fd in list(self._open)[: (len(self._open) + 1) // 2]:  # an answer needs some as well
+            self._close(fd)
+        if self._open:
+            return
+        os.close(self._spare)
+        try:
+            self.listener.accept()[0].close()
+        except OSError:
+            pass
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _read(self, fd: int) -> None:
         messages = self._open.get(fd)
@@ -83,7 +108,7 @@ class ControlServer:
 
         try:
             self._handler(message[1], message[2], answer)
-        except SharedModelError as exc:
+        except (SharedModelError, OSError) as exc:  # an OSError: no descriptors to find the answer by
             messages.send(ANSWER, False, str(exc))
 
     def _close(self, fd: int) -> None:
@@ -99,6 +124,7 @@ class ControlServer:
         if self.listener.fileno() >= 0:
             self._selector.unregister(self.listener)
             self.listener.close()
+            os.close(self._spare)
 
 
 def ask(address: str, name: str, timeout: float = 5.0, **options: Any) -> Any:

@@ -14,7 +14,10 @@ FIRST_DELAY: Final = 0.1
 MOST_DELAY: Final = 30.0
 # One that came to serve its models will again: its callers shall not wait long for it.
 MOST_DELAY_READY: Final = 2.0
+# Nor for one that others killed, which says nothing of it.
+MOST_DELAY_KILLED: Final = 0.2
 REFUSE_AFTER: Final = 3
+REFUSE_AFTER_KILLS: Final = 10  # somebody may take it for the machine's good, and will again
 _REMEMBERED: Final = 20
 _CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
@@ -32,6 +35,7 @@ class Death(NamedTuple):
     reason: str
     wanted: bool = False
     executing: Sequence[Sequence[int]] = ()  # the calls that may have been the cause
+    outside: bool = False  # killed by others, and not for lack of memory
 
     def as_dict(self) -> dict[str, Any]:
         """For people; `executing` is for the hosts."""
@@ -77,6 +81,7 @@ class Restarts:
         self.deaths: deque[Death] = deque(maxlen=_REMEMBERED)
         self.count = 0
         self.unready = 0  # in a row
+        self._faults = 0  # of these, those that nobody else caused
         self._row = 0
 
     def died(self, death: Death) -> float:
@@ -84,24 +89,30 @@ class Restarts:
         self.deaths.append(death)
         self.count += 1
         if death.wanted:
-            self._row = self.unready = 0
+            self._row = self.unready = self._faults = 0
             return 0.0
         self._row = 1 if death.lived >= STEADY and death.ready else self._row + 1
         self.unready = 0 if death.ready else self.unready + 1
+        self._faults = 0 if death.ready else self._faults + (not death.outside)
         if self._row == 1:
             return 0.0
-        most = MOST_DELAY_READY if death.ready else MOST_DELAY
-        return min(most, FIRST_DELAY * 2.0 ** min(self._row - 2, 16))
+        return min(_most_delay(death), FIRST_DELAY * 2.0 ** min(self._row - 2, 16))
 
     def ready(self) -> None:
         """A host came to serve its models."""
-        self.unready = 0
+        self.unready = self._faults = 0
 
     @property
     def failing(self) -> bool:
         """Whether hosts end again and again before they serve: callers are told why, and not kept."""
-        return self.unready >= REFUSE_AFTER
+        return self._faults >= REFUSE_AFTER or self.unready >= REFUSE_AFTER_KILLS
 
     @property
     def last_reason(self) -> str:
         return self.deaths[-1].reason if self.deaths else ""
+
+
+def _most_delay(death: Death) -> float:
+    if death.ready:
+        return MOST_DELAY_KILLED if death.outside else MOST_DELAY_READY
+    return MOST_DELAY_READY if death.outside else MOST_DELAY

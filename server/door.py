@@ -40,7 +40,10 @@ class Door:
     def _refuse(self) -> None:
         try:
             sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            self.open()  # no descriptor left to tell them: they wait after all, and the loop does not spin
             return
         sock.setblocking(False)
         try:

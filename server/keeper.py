@@ -6,7 +6,6 @@ starting ─► running ─► (dies) ─► waiting ─► starting …
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
@@ -21,10 +20,11 @@ from .child import Child
 from .death import Death, Restarts
 from .door import Door
 from .journal import Journal
-from .place import QUARANTINE, Place, listen
+from .place import QUARANTINE, Place
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
+AGAIN_AFTER: Final = 1.0  # seconds, where no process could be made
 SILENCE: Final = 10.0  # seconds; a native call that keeps the interpreter's lock lets nothing else run
 NEVER: Final = float("inf")
 
@@ -55,6 +55,7 @@ class Keeper:
         self.on_demand = name == QUARANTINE  # its host runs only while somebody wants it
         self._dozes = False
         self.spawn_at = NEVER
+        self._postponed = ""
         self.cell: int | None = None
         self.board: Board | None = None
         self.elsewhere: dict[str, Any] = {}
@@ -67,7 +68,7 @@ class Keeper:
         self._selector = selector
         self._report = report
         self._ended = ended
-        self.listener = listen(self.address, settings.group)
+        self.listener = place.listen(self.address, settings.group)
         self._door = Door(self.listener, selector)
 
     def __str__(self) -> str:
@@ -83,13 +84,26 @@ class Keeper:
             self.spawn()
 
     def spawn(self) -> None:
+        if self.retired:
+            return  # by an event of the same round
         self.spawn_at = NEVER
         self._rouse()
         self._door.open()
         self.journal.clear()
-        child = self.child = Child(self._boot())
+        try:
+            child = self.child = Child(self._boot())
+        except OSError as exc:
+            self._postpone(f"could not be started: {exc.strerror}")
+            return
+        self._postponed = ""
         child.watch(self._selector, self._died, lambda kind, values: self._report(self, kind, values))
         logger.info("%s %d started", self, child.pid)
+
+    def _postpone(self, why: str) -> None:
+        self.spawn_at = time.monotonic() + AGAIN_AFTER
+        if why != self._postponed:  # once
+            logger.error("%s %s; tried again every second", self, why)
+        self._postponed = why
 
     def _boot(self) -> Boot:
         return Boot(
@@ -144,7 +158,7 @@ class Keeper:
         """End the host; the next one, with new settings if they are given, is started when it is gone."""
         if settings is not None:
             self.settings = settings
-        if self.child is None:
+        if self.child is None and not self._dozes:
             self.spawn_at = 0.0
         self._end(why)
 
@@ -154,7 +168,7 @@ class Keeper:
         self.spawn_at = NEVER
         # Now, not at the end: who comes while the last calls run is told at once that there is no host.
         self._rouse()
-        self._unlink()
+        self._place.unlink(self.address)
         self._end(why, hurry)
 
     def beat(self) -> None:
@@ -190,7 +204,7 @@ class Keeper:
     def close(self) -> None:
         """Let go of everything, the host's process first."""
         self.retired = True
-        self._unlink()
+        self._place.unlink(self.address)
         if self.child is not None:
             self.child.kill()
             self.child.reap(self._selector, self.journal)
@@ -202,10 +216,6 @@ class Keeper:
             os.close(self._journal_fd)
             self._journal_fd = -1
             self.journal.close()
-
-    def _unlink(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.address)
 
     # -- time ------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class Place:
         self.control = link.check_address(os.path.join(self.directory, "control.sock"))
         self.board = os.path.join(self.directory, "loads")
         self.lock = os.path.join(self.directory, "supervisor.lock")
+        self.lent: dict[str, socket.socket] = {}  # listening sockets that a service manager holds (see `activation`)
 
     def socket_of(self, host: str) -> str:
         """Where a host listens (see `layout` for the names). Raises BadArgument for a path that is too long."""
@@ -48,8 +49,19 @@ class Place:
         """Where calls run alone that may have ended a host."""
         return self.socket_of(QUARANTINE)
 
+    def listen(self, path: str, group: int | None = None) -> socket.socket:
+        """A listening socket at one of the paths: that of the service manager, or one of our own (see `listen`)."""
+        lent = self.lent.get(os.path.realpath(path))
+        return lent.dup() if lent is not None else listen(path, group)
+
+    def is_lent(self, path: str) -> bool:
+        """Whether the name is the service manager's, and stays."""
+        return os.path.realpath(path) in self.lent
+
     def unlink(self, path: str) -> None:
-        """Remove a name, if it is there."""
+        """Remove a name of our own, if it is there."""
+        if self.is_lent(path):
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
@@ -80,8 +92,9 @@ class Lock:
                     "stop it with `sharedmodel stop`, or choose another --runtime-dir"
                 )
             time.sleep(_LOOK_AGAIN)
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, str(os.getpid()).encode())
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, str(os.getpid()).encode())
 
     def _try(self) -> bool:
         try:

@@ -45,8 +45,9 @@ class Reporter:
     def changed(self, table: Table) -> None:
         """A model has a new state."""
         with self._lock:  # looked at and told in one: the last word shall not be an old one
+            settled = table.settled  # before the states: they shall not be older than this
             self._lifeline.send(messages.STATES, table.states())
-            if not self._settled and table.settled:
+            if not self._settled and settled:
                 self._settled = True
                 if self.load is not None:
                     self.load.up()

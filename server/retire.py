@@ -4,6 +4,8 @@ host says: idle ─► the socket's name is taken away: no more can come
                 ─► (a pause, for those accepted just now to be counted) host, is anybody there?
                      nobody   ─► stop
                      somebody ─► the name is put back
+
+A name that a service manager holds stays: who comes then is its next server's.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Retirement:
         supervisor = self._supervisor
         if self._under_way or supervisor.stopping or supervisor.hosts.first.child is None:
             return
-        os.rename(supervisor.place.host, self._aside)
+        if not supervisor.place.is_lent(supervisor.place.host):
+            os.rename(supervisor.place.host, self._aside)
         self._under_way, self._asked = True, set()
         self.due = time.monotonic() + PAUSE
 
@@ -62,7 +65,8 @@ class Retirement:
         self._under_way = False
         self.due = NEVER
         if busy:
-            os.rename(self._aside, self._supervisor.place.host)
+            with contextlib.suppress(FileNotFoundError):  # a service manager's was left where it is
+                os.rename(self._aside, self._supervisor.place.host)
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._aside)

@@ -22,13 +22,15 @@ from typing import Any
 from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
 
-from . import logs, messages, reload
+from . import activation, logs, messages, reload
 from .control import Answer, ControlServer
 from .death import Death
 from .detach import detach
+from .herald import Herald
 from .hosts import Hosts
 from .keeper import KILL_AFTER, NEVER, Keeper
-from .place import Lock, Place, listen
+from .notify import Notifier
+from .place import Lock, Place
 from .retire import Retirement
 from .settings import ModelSettings, Settings
 from .signals import Signals, terminal_is_gone
@@ -40,7 +42,7 @@ logger = logging.getLogger("sharedmodel.supervisor")
 class Supervisor:
     """Serves one runtime directory until it is told to stop."""
 
-    def __init__(self, place: Place, settings: Settings) -> None:
+    def __init__(self, place: Place, settings: Settings, notifier: Notifier) -> None:
         """Raises Held or OSError when the directory is in use."""
         self.place = place
         self.settings = settings
@@ -53,9 +55,10 @@ class Supervisor:
         self.hosts = Hosts(place, self._selector, self._report, self._ended)
         self.hosts.apply(settings)
         self._signals = Signals(self._selector, self._signal)
-        self._control = ControlServer(listen(place.control), self._selector, self._request)
+        self._control = ControlServer(place.listen(place.control), self._selector, self._request)
         self._standing = Standing(self)
         self._retirement = Retirement(self)
+        self._herald = Herald(notifier)
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -63,6 +66,7 @@ class Supervisor:
         """Serve; the exit code."""
         try:
             self.hosts.start()
+            self._herald.look(self.hosts)
             while not (self.stopping and self.hosts.gone):
                 for key, _ in self._selector.select(self._timeout()):
                     key.data()
@@ -73,13 +77,14 @@ class Supervisor:
         return 0
 
     def _timeout(self) -> float | None:
-        next_at = min(self.hosts.due, self._standing.due, self._retirement.due)
+        next_at = min(self.hosts.due, self._standing.due, self._retirement.due, self._herald.due)
         return None if next_at == NEVER else max(0.0, next_at - time.monotonic())
 
     def _due(self, now: float) -> None:
         self.hosts.expire(now)
         self._standing.expire(now)
         self._retirement.expire(now)
+        self._herald.expire(now)
 
     def _close(self) -> None:
         self.hosts.close()
@@ -93,13 +98,17 @@ class Supervisor:
     # -- the hosts -------------------------------------------------------------------------------------
 
     def _ended(self, keeper: Keeper, death: Death) -> None:
+        collect_leftovers()
         self._standing.lost(keeper)
+        self._herald.look(self.hosts)
 
     def _report(self, keeper: Keeper, kind: int, values: list[Any]) -> None:
         if kind == messages.SETTLED:
             keeper.restarts.ready()
+            self._herald.look(self.hosts)
         elif kind in (messages.SERVING, messages.STATES):
             self.hosts.spread(keeper)
+            self._herald.look(self.hosts)
         elif kind == messages.STATUS:
             self._standing.arrived(keeper, *values)
         elif kind == messages.IDLE:
@@ -118,6 +127,7 @@ class Supervisor:
         if not self.stopping:
             logger.info("stopping: %s", why)
         self.stopping = True
+        self._herald.stopping(why)
         self.hosts.retire(why, hurry)
 
     # -- what it is told -------------------------------------------------------------------------------
@@ -129,11 +139,13 @@ class Supervisor:
             self.stop(signal.Signals(number).name, hurry=self.stopping)
 
     def _reload(self) -> None:
+        self._herald.reloading()
         try:
             self.settings = reload.again(self.settings)
             self.hosts.apply(self.settings)
         except (SharedModelError, OSError) as exc:
             logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
+        self._herald.look(self.hosts)
 
     def _request(self, name: str, options: dict[str, Any], answer: Answer) -> None:
         if name == "status":
@@ -150,8 +162,11 @@ class Supervisor:
 
 def collect_leftovers() -> None:
     """Remove the names in /dev/shm that a kill left behind."""
-    for leftover in segment.leftovers():
-        segment.remove(leftover)
+    try:
+        for leftover in segment.leftovers():
+            segment.remove(leftover)
+    except OSError as exc:  # no descriptors left: the next time will do
+        logger.warning("what killed processes may have left in /dev/shm could not be looked for: %s", exc.strerror)
 
 
 def main() -> int:
@@ -159,12 +174,13 @@ def main() -> int:
     directory, fd = sys.argv[1], int(sys.argv[2])
     with open(fd, encoding="utf-8") as file:
         settings = Settings.from_json(file.read())
-    place = Place(directory)
+    place, notifier = Place(directory), Notifier.from_environment()
     if settings.embedded:
         detach()
     logs.set_up("supervisor", settings.log_level)
+    place.lent = activation.take()
     try:
-        supervisor = Supervisor(place, settings)
+        supervisor = Supervisor(place, settings, notifier)
     except (SharedModelError, OSError) as exc:
         print(f"sharedmodel: {exc}", file=sys.stderr)
         return 2

@@ -27,12 +27,18 @@ class Board:
 
     @classmethod
     def create(cls, path: str) -> Board:
-        """A new file, all hosts down. An old one is left to those who still map it."""
+        """A new file, all hosts down. An old one is left to those who still map it.
+
+        Raises OSError where there is no room for it.
+        """
         aside = path + "~"
         fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.ftruncate(fd, _SIZE)
+            os.posix_fallocate(fd, 0, _SIZE)  # a file with holes on a full disk is a SIGBUS later
             board = cls(fd, writable=True)
+        except BaseException:
+            os.unlink(aside)
+            raise
         finally:
             os.close(fd)
         for cell in range(CELLS):

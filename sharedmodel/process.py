@@ -6,12 +6,15 @@ import os
 
 
 def start_time(pid: int) -> int:
-    """When ``pid`` started, in clock ticks since boot (proc(5), field 22). 0 if there is none."""
+    """When ``pid`` started, in clock ticks since boot (proc(5), field 22). 0 if there is none.
+
+    Raises OSError where that can't be found out (no descriptors left).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             # The command name may hold spaces and brackets; the fields go on after the last ")".
             fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(fields[19]) if fields[0] != b"Z" else 0
 
@@ -26,7 +29,10 @@ def is_alive(name: str) -> bool:
     pid, _, started = name.partition(".")
     if not pid.isdecimal() or not started.isdecimal():
         return False
-    return start_time(int(pid)) == int(started) != 0
+    try:
+        return start_time(int(pid)) == int(started) != 0
+    except OSError:
+        return True  # as far as is known
 
 
 def resident(pid: int | None = None) -> int:

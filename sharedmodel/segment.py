@@ -134,7 +134,8 @@ def _posix_fd(size: int) -> int:
         os.close(fd)
         raise
     finally:
-        memory.unlink()
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            memory.unlink()
     os.set_inheritable(fd, False)
     return fd
 

@@ -35,6 +35,7 @@ from .workers import Workers
 
 _HEARTBEAT: Final = 5.0
 _WARN_AGAIN: Final = 60.0
+_SLICE: Final = 0.5
 
 logger = logging.getLogger("sharedmodel")
 
@@ -91,10 +92,9 @@ class Service:
             self.close()
 
     def wait(self) -> None:
-        """Return once `stop` was called."""
-        # In slices: a signal that another thread took from the kernel does not wake the main one, which is
-        # to handle it.
-        while not self.stopped.wait(1):
+        """Until `stop` is called."""
+        # The kernel may give a signal to any thread; its handler runs when the main thread wakes next.
+        while not self.stopped.wait(_SLICE):
             pass
 
     def stop(self) -> None:

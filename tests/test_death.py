@@ -31,8 +31,8 @@ def test_the_memory_reached_is_told_where_it_was_the_cause() -> None:
     assert "2.0 GB" in reason(-signal.SIGKILL, "", Kills(), Kills(cgroup=1), 2_000_000_000)
 
 
-def death(*, lived: float = 1.0, ready: bool = True, wanted: bool = False) -> Death:
-    return Death(at=0.0, lived=lived, pid=1, code=1, ready=ready, reason="why", wanted=wanted)
+def death(*, lived: float = 1.0, ready: bool = True, wanted: bool = False, outside: bool = False) -> Death:
+    return Death(at=0.0, lived=lived, pid=1, code=1, ready=ready, reason="why", wanted=wanted, outside=outside)
 
 
 def test_the_first_restart_is_immediate_and_later_ones_take_ever_longer() -> None:
@@ -62,6 +62,18 @@ def test_three_hosts_in_a_row_that_never_served_are_a_failure_until_one_does() -
         assert not restarts.failing
         restarts.died(death(ready=False))
     assert restarts.failing
+    restarts.ready()
+    assert not restarts.failing
+
+
+def test_one_that_others_killed_comes_back_at_once_and_is_no_failure_for_long() -> None:
+    restarts = Restarts()
+    assert max(restarts.died(death(outside=True)) for _ in range(50)) == 0.2
+    delays = []
+    for _ in range(10):
+        assert not restarts.failing
+        delays.append(restarts.died(death(outside=True, ready=False)))
+    assert restarts.failing and max(delays) == 2
     restarts.ready()
     assert not restarts.failing
 

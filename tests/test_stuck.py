@@ -55,8 +55,10 @@ def test_who_was_called_beside_a_stuck_one_has_its_result(runtime: str) -> None:
         pipe = os.path.join(runtime, "pipe")
         os.mkfifo(pipe)
         beside = pool.submit(host.model("other").held_by, pipe)
-        with open(pipe, "w"), pytest.raises(Stuck):
-            host.model("slow").wait("native")
+        with open(pipe, "w"):
+            with pytest.raises(Stuck):
+                host.model("slow").wait("native")
+            until(lambda: server.status()["restarts"] == 1, lambda: server.log)
         release(pipe, beside)
         assert beside.result() == server.host_pid
 

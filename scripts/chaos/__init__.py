@@ -1,0 +1,1 @@
+"""A server, eight clients, and kills at random moments over all of them (see `storm`)."""
