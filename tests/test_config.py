@@ -204,6 +204,7 @@ def test_versions_come_through_json_unchanged(tmp_path: Path) -> None:
         ("versions", 'factory = "a:b"\nversions = ["1"]', "write one table [models.m.versions.NAME]"),
         ("versions.a b", 'factory = "a:b"\nversions."a b" = {}', "a version's name"),
         ("versions.1.arg", 'factory = "a:b"\nversions.1 = {arg = 1}', "did you mean 'args'"),
+        ("versions.1.isolate", 'factory = "a:b"\nversions.1 = {isolate = true}', "for all versions together"),
         ("versions.1.versions", 'factory = "a:b"\nversions.1 = {versions = {}}', "unknown key"),
         ("versions.1", "versions.1 = {}", "either `kind`"),
         ("versions.1", 'factory = "a:b"\nversions.1 = {kind = "onnx"}', "either `kind`"),
@@ -253,5 +254,10 @@ def test_a_client_names_files_by_their_absolute_path_and_never_code(tmp_path: Pa
     for spec in ({"kind": "onnx", "path": "net.onnx"}, {"factory": "os:system"}, {"kind": "os:system"}, [], {}):
         with pytest.raises(BadArgument):
             checked_spec("net", spec)
+    upkeep = {"ttl": 60, "canary": {"kwargs": {"x": f"@{path}"}}}
+    kept = checked_spec("net", {"kind": "onnx", "path": path, **upkeep}).upkeep
+    assert kept == Upkeep(ttl=60, canary=[ProbeSettings(kwargs={"x": f"@{path}"})])
+    with pytest.raises(BadArgument, match=r"canary.kwargs: give an absolute path, not '@x.npy'"):
+        checked_spec("net", {"kind": "onnx", "path": path, "canary": {"kwargs": {"x": "@x.npy"}}})
     with pytest.raises(BadArgument, match="no name for a model"):
         checked_spec("#models", {"kind": "cnocr"})
