@@ -40,7 +40,7 @@ def under_load(server: Server, name: str, *answers: int) -> Iterator[None]:
             child.tell()
         for child in children:
             told = child.hears()
-            assert told.isdigit() and int(told) > 10, f"{told}\n{server.log}"
+            assert told.isdigit() and int(told) >= 3 * callers.LEAST, f"{told}\n{server.log}"
     finally:
         for child in children:
             child.close()
