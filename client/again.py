@@ -53,20 +53,20 @@ def again(make: Callable[[], Made]) -> Made:
 
 def reach(where: Where, timeout: float | None = None) -> Session:
     """The session with the host at an address or with the next one there; with one of several if there are."""
-    end = _end(timeout)
+    end = deadline(timeout)
     return again(lambda: _session(where, end))
 
 
 def _session(where: Where, end: float | None) -> Session:
     if isinstance(where, str) or len(where.addresses) == 1:
-        return SESSIONS.current(address_of(where), _left(end))
-    for patience in looks(_left(end)):
+        return SESSIONS.current(address_of(where), remaining(end))
+    for patience in looks(remaining(end)):
         try:
             return SESSIONS.current(where.pick(), patience)
         except (DeadlineExceeded, HostUnavailable) as exc:
             if isinstance(exc, HostUnavailable) and exc.errno != errno.EAGAIN:
                 raise
-    return SESSIONS.current(where.pick(), _left(end))
+    return SESSIONS.current(where.pick(), remaining(end))
 
 
 def looks(left: float | None) -> Iterator[float]:
@@ -83,8 +83,8 @@ def looks(left: float | None) -> Iterator[float]:
 
 def asked(where: Where, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
     """A question to a server, which may be asked again."""
-    end = _end(timeout)
-    return again(lambda: _session(where, end).call(ident, method, args, {}, _left(end)))
+    end = deadline(timeout)
+    return again(lambda: _session(where, end).call(ident, method, args, {}, remaining(end)))
 
 
 def empty(where: Where, shape: Any, dtype: Any, order: Any) -> Array:
@@ -102,22 +102,24 @@ def replayed(
 
     ``call`` gets the session and the seconds that are left of ``timeout``, which is for all of it.
     """
-    end = _end(timeout)
+    end = deadline(timeout)
     while True:
         session = again(lambda: _session(replay.quarantine or where, end))
         try:
-            return call(session, _left(end))
+            return call(session, remaining(end))
         except HostLost as exc:
             question = replay.lost(exc, session.welcome)
         if question is not None:
-            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=_left(end)))
+            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=remaining(end)))
             if replay.quarantine is not None:
                 SESSIONS.follow(replay.quarantine, directory_of(where))
 
 
-def _end(timeout: float | None) -> float | None:
+def deadline(timeout: float | None) -> float | None:
+    """On the monotonic clock."""
     return None if timeout is None else time.monotonic() + timeout
 
 
-def _left(end: float | None) -> float | None:
+def remaining(end: float | None) -> float | None:
+    """Seconds until a deadline; 0 when it has passed."""
     return None if end is None else max(0.0, end - time.monotonic())

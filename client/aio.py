@@ -24,7 +24,7 @@ from sharedmodel.tensor import Array
 
 from .again import DIRECTORY, TRIES, Made, looks
 from .find import find
-from .host import not_exposed, with_files_read
+from .host import not_exposed, versioned, with_files_read
 from .instances import Instances
 from .replay import Replay
 
@@ -55,8 +55,11 @@ class AsyncHost:
         self._opening = asyncio.Lock()
         self._others: dict[str, AsyncHost] = {}
 
-    async def model(self, name: str, *, timeout: float | None = None, **spec: Any) -> AsyncModel:
+    async def model(
+        self, name: str, *, version: str | None = None, timeout: float | None = None, **spec: Any
+    ) -> AsyncModel:
         """A model by its name; as `Host.model`."""
+        name = versioned(name, version)
         if spec:
             await self.ask(DIRECTORY, "load", (name, spec))
         info = await self.ask(DIRECTORY, "describe", (name,))
@@ -76,6 +79,31 @@ class AsyncHost:
         """The models that the host serves and the state of each."""
         states: dict[str, Any] = await self.ask(DIRECTORY, "states")
         return states
+
+    async def load(
+        self, name: str, *, version: str | None = None, default: bool = False, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Load a model of the host's configuration; as `Host.load`."""
+        return await self._manage("load", versioned(name, version), None, default, timeout=timeout)
+
+    async def unload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Let a model go until its next call; as `Host.unload`."""
+        return await self._manage("unload", versioned(name, version), timeout=timeout)
+
+    async def reload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Load a model anew and swap; as `Host.reload`."""
+        return await self._manage("reload", versioned(name, version), timeout=timeout)
+
+    async def warmup(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Make a model's warm-up calls and its canary; as `Host.warmup`."""
+        return await self._manage("warmup", versioned(name, version), timeout=timeout)
+
+    async def _manage(self, method: str, *args: Any, timeout: float | None) -> dict[str, Any]:
+        end = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        state: dict[str, Any] = await self.ask(DIRECTORY, method, args, timeout)
+        for address in state.get("elsewhere", {}).get("addresses", ()):
+            state = await self._at(address).ask(DIRECTORY, method, args, _left(end))
+        return state
 
     async def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""

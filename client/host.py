@@ -15,7 +15,7 @@ from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
-from .again import DIRECTORY, Where, address_of, asked, empty, reach, replayed
+from .again import DIRECTORY, Where, address_of, asked, deadline, empty, reach, remaining, replayed
 from .find import find
 from .instances import Instances
 from .replay import Replay
@@ -47,12 +47,14 @@ class Host:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def model(self, name: str, *, timeout: float | None = None, **spec: Any) -> Model:
+    def model(self, name: str, *, version: str | None = None, timeout: float | None = None, **spec: Any) -> Model:
         """A model by its name; waits until it is loaded.
 
+        ``version`` of a model that has several; else it is the default one, also when that changes later.
         ``timeout`` is the deadline of each of its calls, in seconds. ``spec`` (``kind="onnx",
         path=...``) loads it first, where the host allows that: an embedded one does.
         """
+        name = versioned(name, version)
         if spec:
             self._ask(DIRECTORY, "load", name, spec)
         info = self._ask(DIRECTORY, "describe", name)
@@ -64,9 +66,38 @@ class Host:
         return Model(instances, name, asked(instances, DIRECTORY, "describe", name), timeout)
 
     def models(self) -> dict[str, Any]:
-        """The models that the host serves and the state of each."""
+        """The models that the host serves and the state of each: since when (epoch seconds), and why."""
         states: dict[str, Any] = self._ask(DIRECTORY, "states")
         return states
+
+    def load(
+        self, name: str, *, version: str | None = None, default: bool = False, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Load a model of the host's configuration unless it is loaded; its state.
+
+        ``default`` makes the version the model's default, for calls that begin from then on. Raises LoadFailed,
+        BadArgument for a model that there is not, NotPermitted for another user than the server's,
+        DeadlineExceeded after ``timeout`` seconds. So do the three below.
+        """
+        return self._manage("load", versioned(name, version), None, default, timeout=timeout)
+
+    def unload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Let a model go, when the calls that run in it have ended; its next call loads it again. Its state."""
+        return self._manage("unload", versioned(name, version), timeout=timeout)
+
+    def reload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Load a model anew beside the one that serves, and swap: no call fails. Its state.
+
+        Raises LoadFailed where the new one can't be loaded; then the old one goes on.
+        """
+        return self._manage("reload", versioned(name, version), timeout=timeout)
+
+    def warmup(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Make a model's warm-up calls and its canary now; its state.
+
+        Raises LoadFailed where the canary fails; then the model is being loaded again.
+        """
+        return self._manage("warmup", versioned(name, version), timeout=timeout)
 
     def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""
@@ -81,8 +112,17 @@ class Host:
         """End this process's session with the host. Idempotent; a later call opens a new one."""
         SESSIONS.close(self.address)
 
-    def _ask(self, ident: Any, method: str, *args: Any) -> Any:
-        return asked(self.address, ident, method, *args)
+    def _manage(self, method: str, name: str, *args: Any, timeout: float | None) -> dict[str, Any]:
+        """Ask where the model is: of several instances each in turn; the state of the last one."""
+        end = deadline(timeout)
+        state: dict[str, Any] = self._ask(DIRECTORY, method, name, *args, timeout=timeout)
+        for address in state.get("elsewhere", {}).get("addresses", ()):
+            SESSIONS.follow(address, self.address)
+            state = asked(address, DIRECTORY, method, name, *args, timeout=remaining(end))
+        return state
+
+    def _ask(self, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
+        return asked(self.address, ident, method, *args, timeout=timeout)
 
     def __enter__(self) -> Host:
         return self
@@ -155,6 +195,11 @@ class _Method:
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._model!r}>"
+
+
+def versioned(name: str, version: str | None) -> str:
+    """A version's name on the wire."""
+    return name if version is None else f"{name}@{version}"
 
 
 def not_exposed(name: str, method: str, info: dict[str, Any]) -> str:

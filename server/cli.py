@@ -127,6 +127,54 @@ def call(
     run(model, list(args or ()), timeout=timeout, runtime_dir=runtime_dir, as_json=json, trace=traceback)
 
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Its name, or NAME@VERSION.")]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")]
+
+
+@app.command(epilog=EPILOG)
+def load(
+    model: Model,
+    default: Annotated[bool, typer.Option("--default", help="Make this version the model's default.")] = False,
+    timeout: Timeout = None,
+    runtime_dir: RuntimeDir = None,
+    json: Json = False,
+) -> None:
+    """Load a model and wait until it is ready. With --default, NAME means this version from then on.
+
+    sharedmodel load ocr@2 --default
+    """
+    from .cli_models import manage
+
+    manage("load", model, default=default, timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+
+
+@app.command(epilog=EPILOG)
+def unload(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Let a model go, when its running calls have ended; its next call loads it again."""
+    from .cli_models import manage
+
+    manage("unload", model, timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+
+
+@app.command(epilog=EPILOG)
+def reload(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Load a model anew beside the one that serves, and swap: no call fails.
+
+    Where the new one can't be loaded the old one stays.
+    """
+    from .cli_models import manage
+
+    manage("reload", model, timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+
+
+@app.command(epilog=EPILOG)
+def warmup(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+    """Make a model's warm-up calls and its canary now; it is loaded if need be."""
+    from .cli_models import manage
+
+    manage("warmup", model, timeout=timeout, runtime_dir=runtime_dir, as_json=json)
+
+
 @app.command(epilog=EPILOG)
 def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Check shared memory, limits, permissions, leftovers and versions, and say what to do."""

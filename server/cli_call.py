@@ -22,6 +22,7 @@ from sharedmodel.errors import BadArgument, RemoteTraceback, SharedModelError
 
 from .cli_console import console, framed, print_json
 from .cli_place import running_places
+from .kinds import fed
 
 
 class CallFailed(SharedModelError):
@@ -32,10 +33,10 @@ def run(
     model: str, words: list[str], *, timeout: float | None, runtime_dir: str | None, as_json: bool, trace: bool
 ) -> None:
     """Call it and print the result. Raises CallFailed, and what connecting raises."""
-    with _host(runtime_dir, timeout) as host:
+    with host_of(runtime_dir, timeout) as host:
         proxy = host.model(model, timeout=timeout)
         method, rest = _method(model, proxy._info, words)
-        args, kwargs = _feed(proxy._info, method, *arguments(rest))
+        args, kwargs = fed(proxy._info.get("kind"), method, *arguments(rest))
         try:
             result = getattr(proxy, method)(*args, **kwargs)
         except SharedModelError:
@@ -100,7 +101,8 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _host(runtime_dir: str | None, timeout: float | None) -> Host:
+def host_of(runtime_dir: str | None, timeout: float | None) -> Host:
+    """The host that a command means."""
     named = None if runtime_dir else os.environ.get(ADDRESS_VARIABLE)
     return connect(named or running_places(runtime_dir)[0].host, start=False, timeout=timeout)
 
@@ -112,16 +114,6 @@ def _method(model: str, info: dict[str, Any], words: list[str]) -> tuple[str, li
         return info["default"], words
     given = f"{words[0]!r} is none of them" if words else "say which to call"
     raise BadArgument(f"model {model!r} has the methods {', '.join(info['exposed'])}: {given}")
-
-
-def _feed(
-    info: dict[str, Any], method: str, args: list[Any], kwargs: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """For an ONNX model KEY=VALUE are its inputs, unless `run`'s own arguments are given."""
-    own = {"output_names", "input_feed", "run_options"}
-    if info.get("kind") == "onnx" and method == "run" and not args and kwargs and not own & kwargs.keys():
-        return [None, kwargs], {}
-    return args, kwargs
 
 
 def _array(path: str) -> Any:

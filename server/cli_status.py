@@ -39,10 +39,13 @@ def show(found: list[dict[str, Any]], as_json: bool) -> None:
 def _parts(status: dict[str, Any]) -> Iterator[Any]:
     yield _grid(_head(status))
     yield ""
-    yield table(("MODEL", "KIND", "STATE", "LOADED IN"), _models(status["models"]), right=("LOADED IN",))
-    for name, model in sorted(status["models"].items()):
-        if model.get("reason"):
-            yield Text(f"  {name}: {model['reason']}", style="red")
+    models = list(_each(status["models"]))
+    yield table(("MODEL", "KIND", "STATE", "SINCE", "WHY"), (_model(name, told) for name, told in models))
+    for name, told in models:
+        if "reason" in told:
+            yield Text(f"  {name}: {told['reason']}", style="red")
+        elif "last_failure" in told:
+            yield Text(f"  {name}: not replaced, {told['last_failure']}", style="red")
     if not status["models"]:
         yield Text("  no models yet")
     if status["sessions"]:
@@ -89,13 +92,25 @@ def _host(host: dict[str, Any]) -> str:
     return _process(host) + (f", restarted {count} time{'s' * (count != 1)}" if count else "")
 
 
-def _models(models: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _each(models: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Models by name; of one with versions each of these, the default marked."""
     for name, model in sorted(models.items()):
-        text = model["state"]
-        if "instances" in model:
-            text += f", {model['instances_ready']} of {model['instances']}"
-        state = Text(text, style=_COLOURS.get(model["state"], "yellow"))
-        yield name, model["kind"], state, duration(model["seconds"]) if model["state"] == "ready" else ""
+        if "versions" not in model:
+            yield name, model
+        for version, told in sorted(model.get("versions", {}).items()):
+            mark = " (default)" if version == model["default"] else ""
+            yield f"{name}@{version}{mark}", told
+
+
+def _model(name: str, model: dict[str, Any]) -> tuple[Any, ...]:
+    text = model["state"]
+    if "instances" in model:
+        text += f", {model['instances_ready']} of {model['instances']}"
+    if "replacement" in model:
+        text += f", {model['replacement']} anew"
+    state = Text(text, style=_COLOURS.get(model["state"], "yellow"))
+    since = _when(model["since"]) if "since" in model else ""
+    return name, model["kind"], state, since, "" if "reason" in model else model.get("why", "")
 
 
 def _sessions(sessions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
@@ -106,8 +121,11 @@ def _sessions(sessions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
 
 def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     for death in deaths[-_DEATHS_SHOWN:]:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(death["at"]))
-        yield at, duration(death["lived"]), death["reason"]
+        yield _when(death["at"]), duration(death["lived"]), death["reason"]
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _command(pid: int) -> str:

@@ -13,13 +13,15 @@
     idempotent = ["predict"]
 
 Of either: `isolate` (a host of its own), `instances` (that many of it at once), `max_run` (seconds after
-which a call is stuck), `weight` (its part of the processors beside the others', 1 by default).
+which a call is stuck), `weight` (its part of the processors beside the others', 1 by default); how it is kept
+(`lazy`, `ttl`, `canary` ...: see `upkeep`); several versions of it (see `versions`).
 
 ``python -m sharedmodel.server.config FILE`` prints the checked settings as JSON, or the mistakes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import grp
 import os
 import re
@@ -36,6 +38,9 @@ from .kinds import DETAILS
 from .mistakes import Mistake, from_validation
 from .options import check_options
 from .settings import EMBEDDED_IDLE, ModelSettings, Settings
+from .upkeep import KEYS, check_upkeep
+from .versions import KEYS as VERSION_KEYS
+from .versions import check_versions
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODEL_NAMES: Final = "letters, digits, '_', '.' and '-', the first of them no '.' or '-'"
@@ -203,7 +208,21 @@ def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) 
         mistakes.append(Mistake(where, f"a model's name has {_MODEL_NAMES}"))
     if not isinstance(table, dict):
         mistakes.append(Mistake(where, "write it as a table [models.NAME]"))
-    elif ("kind" in table) == ("factory" in table):
+    elif not table.keys().isdisjoint(VERSION_KEYS):
+        return check_versions(where, table, lambda at, one: _one(at, one, folder, mistakes), mistakes)
+    else:
+        return _one(where, table, folder, mistakes)
+    return ModelSettings()
+
+
+def _one(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
+    """One version of a model, or the only one."""
+    upkeep, rest = check_upkeep(where, table, folder, mistakes)
+    return dataclasses.replace(_loaded_by(where, rest, folder, mistakes), upkeep=upkeep)
+
+
+def _loaded_by(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
+    if ("kind" in table) == ("factory" in table):
         mistakes.append(Mistake(where, "give either `kind` (an adapter) or `factory` (a callable of your own)"))
     elif "factory" in table:
         return _factory(where, table, mistakes)
@@ -217,11 +236,11 @@ def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) 
 def _kind(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
     kind = table["kind"]
     options = {key: value for key, value in table.items() if key != "kind" and key not in COMMON}
-    checked = check_options(where, kind, options, folder, mistakes, COMMON)
+    checked = check_options(where, kind, options, folder, mistakes, (*COMMON, *KEYS))
     try:
         common = CommonTable.model_validate({key: value for key, value in table.items() if key in COMMON})
     except ValidationError as exc:
-        mistakes += from_validation(exc, where, COMMON)
+        mistakes += from_validation(exc, where, (*COMMON, *KEYS))
         return ModelSettings()
     return ModelSettings(kind=kind, options=checked, **common.model_dump())
 
@@ -230,7 +249,7 @@ def _factory(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> Mode
     try:
         return ModelSettings(**FactoryTable.model_validate(table).model_dump())
     except ValidationError as exc:
-        mistakes += from_validation(exc, where, tuple(FactoryTable.model_fields))
+        mistakes += from_validation(exc, where, (*FactoryTable.model_fields, *KEYS))
         return ModelSettings()
 
 

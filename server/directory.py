@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sharedmodel import reply
-from sharedmodel.errors import BadArgument, NotPermitted
+from sharedmodel.errors import NotPermitted
 
 from .elsewhere import Elsewhere
 from .settings import ModelSettings
@@ -16,12 +16,12 @@ from .suspects import Deaths
 from .table import Table
 
 NAME: Final = "#models"
-EXPOSED: Final = ("states", "describe", "load", "unload", "verdict")
+EXPOSED: Final = ("states", "describe", "load", "unload", "reload", "warmup", "verdict")
 IDEMPOTENT: Final = EXPOSED
 
 
 class Directory:
-    """``loaded`` hears of each model that a client had loaded: a later host shall have it too."""
+    """``loaded`` hears of what clients have changed in the models: a later host shall have it too."""
 
     def __init__(
         self,
@@ -45,16 +45,52 @@ class Directory:
     def describe(self, name: str) -> dict[str, Any]:
         """What to know of a model, once it is loaded: exposed methods, idempotent ones, files.
 
-        Of a model with hosts of its own: ``{"elsewhere": where they are}``; they know the rest.
+        Of a model with hosts of its own: ``{"elsewhere": where they are}``; they know the rest, and do the rest.
         """
         where = self._elsewhere.where(name)
-        return self._table.wait(name, self._elsewhere.names()) if where is None else {"elsewhere": where}
+        return self._table.wait(name) if where is None else {"elsewhere": where}
 
-    def load(self, name: str, spec: dict[str, Any]) -> None:
-        """Begin to serve a file of the user's: ``{"kind": "onnx", "path": "/..."}``.
+    def load(self, name: str, spec: dict[str, Any] | None = None, default: bool = False) -> dict[str, Any] | None:
+        """Load a model that is served, and wait until it is ready; its state. ``default``: its version becomes that.
 
-        Asking again for the same is fine. Only in a host that was started for one user.
+        With a ``spec``, begin to serve a file of the user's: ``{"kind": "onnx", "path": "/..."}``. Asking again
+        for the same is fine. Only in a host that was started for one user.
         """
+        if spec is not None:
+            self._serve(name, spec)
+            return None
+        return self._managed("load", name, lambda: self._load(name, default))
+
+    def unload(self, name: str) -> dict[str, Any]:
+        """Let a model go until its next call; its state, when its last call has ended."""
+        return self._managed("unload", name, lambda: self._table.unload(name))
+
+    def reload(self, name: str) -> dict[str, Any]:
+        """Load a model anew, beside the one that serves, and swap; its state."""
+        return self._managed("reload", name, lambda: self._table.reload(name))
+
+    def warmup(self, name: str) -> dict[str, Any]:
+        """Make a model's warm-up calls and its canary; its state."""
+        return self._managed("warm up", name, lambda: self._table.warm_up(name))
+
+    def verdict(self, pid: int, session: int, request: int) -> dict[str, str] | None:
+        """Whether a call that died with host ``pid`` may be sent again: None; else where, and why there."""
+        return self._deaths.verdict(pid, session, request)
+
+    def _managed(self, verb: str, name: str, here: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        call: Any = reply.current.call
+        if call is not None and call.peer.who.uid not in (os.geteuid(), 0):
+            raise NotPermitted(f"only the user who runs the server may {verb} its models")
+        where = self._elsewhere.where(name)
+        return here() if where is None else {"elsewhere": where}
+
+    def _load(self, name: str, default: bool) -> dict[str, Any]:
+        found = self._table.load(name, default=default)
+        if default:
+            self._tell(name)
+        return found
+
+    def _serve(self, name: str, spec: dict[str, Any]) -> None:
         if not self._embedded:
             raise NotPermitted(
                 "this server loads the models of its configuration only; "
@@ -64,18 +100,9 @@ class Directory:
 
         settings: ModelSettings = checked_spec(name, spec)
         self._table.add(name, settings)
-        self._loaded(name, dataclasses.asdict(settings))
+        self._tell(name)
         self._table.start(name)
 
-    def verdict(self, pid: int, session: int, request: int) -> dict[str, str] | None:
-        """Whether a call that died with host ``pid`` may be sent again: None; else where, and why there."""
-        return self._deaths.verdict(pid, session, request)
-
-    def unload(self, name: str) -> None:
-        """Let a model go until its next call."""
-        call: Any = reply.current.call
-        if call is not None and call.peer.who.uid not in (os.geteuid(), 0):
-            raise NotPermitted("only the user who runs the server may unload its models")
-        if not isinstance(name, str):
-            raise BadArgument(f"a model's name is a str, not {type(name).__name__}")
-        self._table.unload(name)
+    def _tell(self, name: str) -> None:
+        model, settings = self._table.settings(name)
+        self._loaded(model, dataclasses.asdict(settings))

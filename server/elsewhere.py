@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .names import model_of
+
 
 class Elsewhere:
     """Where they are served and how they stand. Replaced as a whole, so it needs no lock."""
@@ -23,6 +25,9 @@ class Elsewhere:
         return {name: told["state"] for name, told in self._told.items()}
 
     def where(self, name: Any) -> dict[str, Any] | None:
-        """The addresses of a model's hosts, and their cells on the board; None for a model that is here."""
-        told = self._told.get(name) if isinstance(name, str) else None
+        """The addresses of a model's hosts, and their cells on the board; None for a model that is here.
+
+        A version of a model is where that one is.
+        """
+        told = self._told.get(model_of(name)) if isinstance(name, str) else None
         return None if told is None else {key: told[key] for key in ("addresses", "cells", "board", "directory")}

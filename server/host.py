@@ -64,7 +64,10 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     raise_descriptor_limit()
     objects = Objects()
     guard = Guard(Journal(boot.journal), alone=alone)
-    table = Table(objects, lambda: reporter.changed(table), settings.folder, guard.watch)
+    elsewhere = Elsewhere(boot.elsewhere)
+    table = Table(
+        objects, lambda: reporter.changed(table), folder=settings.folder, watch=guard.watch, others=elsewhere.names
+    )
     service = Service(
         socket.socket(fileno=boot.listener),
         objects,
@@ -73,7 +76,6 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         limits=_limits(settings),
     )
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
-    elsewhere = Elsewhere(boot.elsewhere)
     deaths = Deaths(boot.deaths, Place(boot.directory).quarantine)
     if boot.cell is not None:
         service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
@@ -85,6 +87,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     if not alone:
         for name in settings.models:
             table.start(name)
+        table.beat.start()
     service.start()
     news: News = {messages.ELSEWHERE: elsewhere.update, messages.DEATHS: deaths.update}
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
@@ -111,6 +114,7 @@ def _publish_directory(
 
 def _finish(service: Service, table: Table, grace: float) -> None:
     """Let running calls end, then the models. The supervisor ends what takes longer than it allows."""
+    table.beat.stop()
     closing = threading.Thread(target=service.close, args=(grace,), daemon=True)
     closing.start()
     closing.join(grace)

@@ -67,6 +67,16 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
+_OF_RUN = frozenset({"output_names", "input_feed", "run_options"})
+
+
+def fed(kind: str | None, method: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """For an ONNX model KEY=VALUE are its inputs, unless `run`'s own arguments are given."""
+    if kind == "onnx" and method == "run" and not args and kwargs and not _OF_RUN & kwargs.keys():
+        return [None, kwargs], {}
+    return args, kwargs
+
+
 def adapter(kind: str) -> Any:
     """The adapter's class. Imports its module, not yet its libraries."""
     return resolve(KINDS[kind])

@@ -29,8 +29,39 @@ QUIET: Final = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 @dataclass(frozen=True)
+class ProbeSettings:
+    """A call that tells whether a model is fit to serve. No method: the model's main one."""
+
+    method: str | None = None
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    expect: Any = None
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How a model is kept. ``canary`` None: the adapter's own; times in seconds, 0 or None for never."""
+
+    lazy: bool = False
+    ttl: float | None = None
+    canary: list[ProbeSettings] | None = None
+    canary_every: float = 60.0
+    warmup: list[ProbeSettings] = field(default_factory=list)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Upkeep:
+        probes = {
+            key: fields[key] and [ProbeSettings(**probe) for probe in fields[key]] for key in ("canary", "warmup")
+        }
+        return cls(**fields | probes)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
-    """One model: an adapter's kind with its options, or a factory with its arguments."""
+    """One model: an adapter's kind with its options, or a factory with its arguments.
+
+    One that has versions is itself as its default version is.
+    """
 
     kind: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -43,6 +74,20 @@ class ModelSettings:
     instances: int = 1
     max_run: float | None = None
     weight: float = 1.0
+    upkeep: Upkeep = field(default_factory=Upkeep)
+    versions: dict[str, ModelSettings] = field(default_factory=dict)
+    default: str | None = None
+
+    def __post_init__(self) -> None:
+        # It comes as plain data where it has travelled.
+        if isinstance(self.upkeep, dict):
+            object.__setattr__(self, "upkeep", Upkeep.from_fields(self.upkeep))
+        versions = {name: ModelSettings(**v) if isinstance(v, dict) else v for name, v in self.versions.items()}
+        object.__setattr__(self, "versions", versions)
+
+    def with_default(self, version: str) -> ModelSettings:
+        """The same with another default version."""
+        return dataclasses.replace(self.versions[version], versions=self.versions, default=version)
 
 
 @dataclass(frozen=True)

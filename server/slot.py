@@ -1,9 +1,7 @@
-"""One model of a host: absent, loading, ready, or failed with the reason.
+"""One model of a host: carries out on threads what `lifecycle` decides.
 
-    absent ─► loading ─► ready ─► absent (unloaded: the next call loads it again)
-                 └─────► failed ─► loading (a call after the pause tries again)
-
-Any number of callers may ask at once; one load runs, on a thread of its own, and holds no lock.
+Any number of callers may ask at once; one load runs, on a thread of its own, and holds no lock. An object
+that is let go of is drained by whoever let go of it, off the lock as well.
 """
 
 from __future__ import annotations
@@ -13,103 +11,231 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 from sharedmodel.errors import LoadFailed, RemoteTraceback
-from sharedmodel.objects import Served
 
-ABSENT: Final = "absent"
-LOADING: Final = "loading"
-READY: Final = "ready"
-FAILED: Final = "failed"
-RETRY_AFTER: Final = 5.0
+from . import lifecycle
+from .canary import CanaryFailed
+from .drain import close, drain
+from .lease import Leased
+from .lifecycle import FAILED, Life, Step
 
 logger = logging.getLogger("sharedmodel.host")
 
 
+class Work(NamedTuple):
+    """What a slot has done for it."""
+
+    make: Callable[[], Leased]
+    warm: Callable[[Leased], str] = lambda leased: ""  # raises unless it is fit to serve; what it found
+    show: Callable[[Leased], None] = lambda leased: None  # from now on calls go to it
+    hide: Callable[[], None] = lambda: None  # calls wait from now on
+
+
+class Failure(NamedTuple):
+    """Why a load came to nothing. As text: a kept exception would pin its frames, and what they hold is large."""
+
+    flight: int
+    reason: str
+    trace: str
+
+    def error(self) -> LoadFailed:
+        exc = LoadFailed(self.reason)
+        exc.__cause__ = RemoteTraceback(self.trace)
+        return exc
+
+
 class Slot:
-    """The state of one model. ``load`` makes and publishes it; ``changed`` hears of each new state."""
+    """The life of one model. ``changed`` hears of each new state, on any thread and with no lock held."""
 
     def __init__(
         self,
         name: str,
-        load: Callable[[], Served],
+        work: Work,
         changed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.state = ABSENT
-        self.reason = ""
+        self.served: Leased | None = None
         self.seconds = 0.0
-        self._load = load
+        self._work = work
         self._changed = changed
         self._clock = clock
+        self._life = Life(time.time())
         self._condition = threading.Condition()
-        self._served: Served | None = None
-        self._trace = ""
-        self._failed_at = 0.0
+        self._begun = self._landed = 0  # loads
+        self._failure = Failure(0, "", "")
 
-    def start(self) -> None:
+    @property
+    def state(self) -> str:
+        return self._life.state
+
+    @property
+    def busy(self) -> bool:
+        """Whether a load is under way."""
+        return self._life.flying
+
+    # -- to be had -------------------------------------------------------------------------------------
+
+    def start(self, why: str = "on request") -> None:
         """Begin to load unless that is done, under way, or has failed a moment ago."""
         with self._condition:
-            waits = self.state == FAILED and self._clock() < self._failed_at + RETRY_AFTER
-            if self.state in (LOADING, READY) or waits:
-                return
-            self.state = LOADING
-        self._changed()  # first, so that it is known what was loading should that be the end of the host
-        threading.Thread(target=self._run, name=f"load-{self.name}", daemon=True).start()
+            self._on(lifecycle.WANT, why)
 
-    def wait(self) -> Served:
+    def wait(self, why: str = "called") -> Leased:
         """The object, loaded if need be. Raises LoadFailed with the reason."""
-        self.start()
         with self._condition:
-            self._condition.wait_for(lambda: self.state != LOADING)
-            if self._served is not None:
-                return self._served
-            raise LoadFailed(self.reason or f"model {self.name!r} was unloaded") from (
-                RemoteTraceback(self._trace) if self._trace else None
-            )
+            while self.served is None:
+                self._on(lifecycle.WANT, why)
+                if self.state == FAILED:
+                    raise self._failure.error()
+                number = self._begun
+                self._condition.wait_for(lambda: self._landed >= number)  # noqa: B023
+                if self.served is None and self._failure.flight == number:
+                    raise self._failure.error()
+                # Else it was unloaded at once, before this thread woke: the call is owed an object all the same.
+            return self.served
 
-    def unload(self) -> Any:
-        """Back to absent; the object, for its owner to let go of. A load that runs is waited for."""
+    def reload(self, why: str = "reloaded on request") -> None:
+        """A new object in the place of the old one. No call fails: those that run end where they began.
+
+        Raises LoadFailed when the new one does not come about; then the old one goes on.
+        """
         with self._condition:
-            self._condition.wait_for(lambda: self.state != LOADING)
-            served, self._served = self._served, None
-            self.state = ABSENT
-            self.reason = self._trace = ""
+            number = self._begun + 1  # a load under way may have read what has changed since
+            self._condition.wait_for(lambda: self._begun >= number or not self.busy)
+            if self._begun < number:
+                self._on(lifecycle.RELOAD, why)
+            self._condition.wait_for(lambda: self._landed >= number)
+            if self._failure.flight == number:
+                raise self._failure.error()
+
+    # -- to be gone ------------------------------------------------------------------------------------
+
+    def unload(self, why: str = "unloaded on request", only: Leased | None = None) -> None:
+        """Let the object go; the next call loads another. Returns when it is gone, its last call ended.
+
+        With ``only``, not if that one has been replaced meanwhile.
+        """
+        with self._condition:
+            self._condition.wait_for(lambda: not self.busy)
+            if only is not None and self.served is not only:
+                return
+            leaver, self.served = self.served, None
+            self._on(lifecycle.UNLOAD, why)
+            if leaver is not None:
+                self._work.hide()
         self._changed()
-        return served.obj if served is not None else None
+        self._drain(leaver, why)
+
+    def sick(self, leased: Leased, why: str) -> None:
+        """The object fails its canary: it leaves, and another is loaded. Not if it has been replaced already."""
+        with self._condition:
+            if self.served is not leased:
+                return
+            self.served = None
+            self._on(lifecycle.SICK, why)
+            self._work.hide()
+        logger.error("model %s is not fit to serve any more and is loaded again: %s", self.name, why)
+        self._changed()
+        self._drain(leased)
+
+    def close(self) -> None:
+        """Let the object close itself. For the host's end, when nothing is called any more."""
+        if self.served is not None:
+            close(self.name, self.served.obj)
+
+    def _drain(self, leaver: Leased | None, why: str = "") -> None:
+        if leaver is None:
+            return
+        drain(self.name, leaver)
+        with self._condition:
+            self._on(lifecycle.DRAINED, why)
+        self._changed()
+
+    # -- to be told ------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        """The state as plain data."""
-        told = {"state": self.state}
-        if self.reason:
-            told["reason"] = self.reason
+        """The state as plain data; times in seconds since the epoch."""
+        told = self._life.describe()
+        if self.state == FAILED:
+            told["reason"] = self._failure.reason
+        elif self._failure.flight and self._failure.flight == self._landed:
+            told["last_failure"] = self._failure.reason
         return told | {"seconds": round(self.seconds, 3)}
 
-    def _run(self) -> None:
-        started = self._clock()
-        served: Served | None = None
-        reason = trace = ""
-        try:
-            served = self._load()
-        except BaseException as exc:  # SystemExit of a factory must not be silence
-            reason, trace = self._explain(exc)
-        seconds = self._clock() - started
-        with self._condition:
-            self._served, self.reason, self._trace, self.seconds = served, reason, trace, seconds
-            self._failed_at = self._clock()
-            self.state = FAILED if served is None else READY
+    # -- loading ---------------------------------------------------------------------------------------
+
+    def _on(self, event: str, why: str) -> None:
+        """Take an event in, under the lock."""
+        before = self.state
+        step = self._life.on(event, self._clock(), why, time.time())
+        self._log(before, step, why)
+        if step.load:
+            self._begun += 1
             self._condition.notify_all()
-        if served is None:
-            logger.error("%s\n%s", reason, trace.rstrip())
-        else:
-            logger.info("model %s is ready after %.1f s", self.name, seconds)
+            try:
+                threading.Thread(target=self._load, args=(self._begun,), name=f"load-{self.name}", daemon=True).start()
+            except RuntimeError as exc:  # no further threads for this user, or in this container
+                self._land_failed(self._begun, exc)
+
+    def _log(self, before: str, step: Step, why: str) -> None:
+        if step.state == FAILED and before != FAILED:
+            return  # told with its traceback
+        if step.state != before or step.show:
+            logger.info("model %s is %s%s", self.name, step.state, f": {why}" if why else "")
+        elif step.load:
+            logger.info("model %s is loaded anew beside the one that serves: %s", self.name, why)
+
+    def _load(self, number: int) -> None:
         self._changed()
+        started = self._clock()
+        fresh: Leased | None = None
+        try:
+            fresh = self._work.make()
+            fresh.successor = self.wait
+            with self._condition:
+                self._on(lifecycle.MADE, "")
+            self._changed()
+            found = self._work.warm(fresh)
+        except BaseException as exc:  # SystemExit of a factory must not be silence
+            with self._condition:
+                self._land_failed(number, exc)
+            leaver = None
+        else:
+            leaver = self._land(fresh, number, self._clock() - started, found)
+            fresh = None
+        self._changed()
+        if fresh is not None:
+            drain(self.name, fresh)
+        self._drain(leaver)
+
+    def _land(self, fresh: Leased, number: int, seconds: float, found: str) -> Leased | None:
+        """The new object serves; the one to let go of."""
+        with self._condition:
+            leaver, self.served = self.served, fresh
+            self.seconds = seconds
+            self._on(lifecycle.WARM, f"{'replaced' if leaver else 'loaded'} in {seconds:.1f} s{found}")
+            self._work.show(fresh)
+            self._land_at(number)
+        return leaver
+
+    def _land_failed(self, number: int, exc: BaseException) -> None:
+        reason, trace = self._explain(exc)
+        self._failure = Failure(number, reason, trace)
+        self._on(lifecycle.BROKE, reason)
+        self._land_at(number)
+        goes_on = "; the one that serves goes on" if self.served is not None else ""
+        logger.error("%s%s\n%s", reason, goes_on, trace.rstrip())
+
+    def _land_at(self, number: int) -> None:
+        self._landed = number
+        self._condition.notify_all()
 
     def _explain(self, exc: BaseException) -> tuple[str, str]:
-        # As text: a kept exception would pin its frames, and what they hold is large.
-        text = f"model {self.name!r} could not be loaded: {type(exc).__name__}: {exc}"
+        what = str(exc) if isinstance(exc, CanaryFailed) else f"{type(exc).__name__}: {exc}"
+        text = f"model {self.name!r} could not be loaded: {what}"
         return _plain(text), _plain("".join(traceback.format_exception(exc)))
 
 

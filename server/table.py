@@ -1,141 +1,202 @@
-"""The host's models: each announced at once, loaded off every lock, published when it is ready."""
+"""The host's models by name: each announced at once, loaded off every lock, published when it is ready.
+
+A model with versions is a ward for each, under `NAME@VERSION`; `NAME` is one name more for the default's object.
+"""
 
 from __future__ import annotations
 
-import logging
-import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from sharedmodel.control import described
 from sharedmodel.errors import BadArgument
-from sharedmodel.objects import Objects, Served, Watch, public_methods
+from sharedmodel.objects import Objects, Watch
 
-from .kinds import DETAILS, adapter, resolve
+from .beat import Beat
+from .lease import Leased
+from .names import full_name
 from .settings import ModelSettings
-from .slot import FAILED, READY, Slot
-
-logger = logging.getLogger("sharedmodel.host")
+from .ward import Ward
 
 
 class Table:
-    """The models by name. ``changed`` hears of every new state, on any thread."""
+    """The models. ``changed`` hears of every new state, on any thread."""
 
     def __init__(
         self,
         objects: Objects,
         changed: Callable[[], None] = lambda: None,
+        *,
         folder: str | None = None,
         watch: Callable[[str, float | None], Watch] | None = None,
+        others: Callable[[], Iterable[str]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls."""
+        """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
+
+        ``others``: models that are not here, for the error that names those there are.
+        """
         self._objects = objects
         self._changed = changed
         self._folder = folder
         self._watch = watch
+        self._others = others
+        self._clock = clock
         self._lock = threading.Lock()
-        self._slots: dict[str, Slot] = {}
-        self._settings: dict[str, ModelSettings] = {}
+        self._wards: dict[str, Ward] = {}
+        self._models: dict[str, ModelSettings] = {}
+        self._model_of: dict[str, tuple[str, str | None]] = {}
+        self.beat = Beat(self._all, clock)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""
         with self._lock:
-            if name in self._settings:
-                if self._settings[name] != settings:
+            if name in self._models:
+                if self._models[name] != settings:
                     raise BadArgument(f"model {name!r} is served already, with other options")
                 return
-            slot = Slot(name, lambda: self._publish(name, settings), self._changed)
-            self._slots[name], self._settings[name] = slot, settings
-        self._objects.announce(name, slot.wait)
+            self._models[name] = settings
+            wards = [self._ward(name, version, one) for version, one in settings.versions.items()]
+            wards = wards or [self._ward(name, None, settings)]
+        for ward in wards:
+            self._objects.announce(ward.name, ward.slot.wait)
+        if settings.versions:
+            self._objects.announce(name, lambda: self._ward_of(name).slot.wait())
 
     def start(self, name: str) -> None:
-        """Begin to load a model."""
-        self._slot(name).start()
+        """Begin to load a model, each version of it, except where it is lazy."""
+        for full, (model, _) in list(self._model_of.items()):
+            ward = self._wards[full]
+            if name in (model, full) and not ward.settings.upkeep.lazy:
+                ward.slot.start("with its server")
 
-    def wait(self, name: str, others: Iterable[str] = ()) -> dict[str, Any]:
-        """What clients should know of a model, once it is loaded. Raises LoadFailed.
+    def wait(self, name: str) -> dict[str, Any]:
+        """What clients should know of a model, once it is loaded. Raises LoadFailed."""
+        return described(self._ward_of(name).slot.wait("asked for by a client"))
 
-        ``others``: models that are not here, for the error that names those there are.
+    def load(self, name: str, *, default: bool = False) -> dict[str, Any]:
+        """Load a model; its state. With ``default`` its version is the model's default from then on.
+
+        Raises LoadFailed (then the default stays what it was).
         """
-        served = self._slot(name, others).wait()
-        return described(served)
+        ward = self._ward_of(name)
+        if default and self._model_of[ward.name][1] is None:
+            raise BadArgument(f"model {name!r} has no versions, of which one could be the default")
+        ward.slot.wait("loaded on request")
+        if default:
+            self._make_default(ward)
+            self._changed()
+        return self.state(name)
 
-    def unload(self, name: str) -> None:
-        """Let a model go. Calls that run finish; the next call loads it again."""
-        slot = self._slot(name)
-        slot.unload()
-        self._objects.retract(name, keep_announced=True)
-        logger.info("model %s is unloaded", name)
+    def reload(self, name: str) -> dict[str, Any]:
+        """Load a model anew and swap; its state. Raises LoadFailed: then the old one goes on."""
+        self._ward_of(name).slot.reload()
+        return self.state(name)
+
+    def warm_up(self, name: str) -> dict[str, Any]:
+        """Make a model's warm-up calls, loading it if need be; its state. Raises LoadFailed, CanaryFailed."""
+        self._ward_of(name).warm_up()
+        return self.state(name)
+
+    def unload(self, name: str, why: str = "unloaded on request") -> dict[str, Any]:
+        """Let a model go. Calls that run finish, and then it is gone; the next call loads it again. Its state."""
+        self._ward_of(name).slot.unload(why)
+        return self.state(name)
+
+    def settings(self, name: str) -> tuple[str, ModelSettings]:
+        """A model's own name, and what it would be made from again, its default being what it is now."""
+        model = self._model_of[self._ward_of(name).name][0]
+        return model, self._models[model]
+
+    def state(self, name: str) -> dict[str, Any]:
+        """The state of one model, or of one version. Raises BadArgument."""
+        ward = self._ward_of(name)
+        model, version = self._model_of[ward.name]
+        told = {"name": ward.name, **ward.describe()}
+        if version is None:
+            return told
+        return told | {"model": model, "version": version, "default": self._models[model].default == version}
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Each model's state, kind, reason and time to load."""
+        """Each model's state, since when and why; where it has versions that of the default, and of each."""
         with self._lock:
-            slots = dict(self._slots)
-        return {name: {"kind": kind_of(self._settings[name]), **slot.describe()} for name, slot in slots.items()}
+            models = dict(self._models)
+        return {name: self._told_of(name, settings) for name, settings in models.items()}
+
+    def _told_of(self, name: str, settings: ModelSettings) -> dict[str, Any]:
+        if settings.default is None:
+            return self._wards[name].describe()
+        versions = {version: self._wards[full_name(name, version)].describe() for version in settings.versions}
+        return {**versions[settings.default], "default": settings.default, "versions": versions}
 
     @property
     def settled(self) -> bool:
-        """Whether each model is ready, or failed."""
-        return all(state["state"] in (READY, FAILED) for state in self.states().values())
+        """Whether each model that is loaded with the server is ready, or failed."""
+        return all(ward.settled for ward in self._all())
 
     def close(self) -> None:
         """Let each model close itself, if it can. For the host's end, when nothing is called any more."""
-        for served in self._objects.named():
-            close = getattr(served.obj, "close", None)
-            if served.ident in self._slots and callable(close):
-                try:
-                    close()
-                except Exception:
-                    logger.exception("model %s could not be closed", served.ident)
+        for ward in self._all():
+            ward.slot.close()
 
-    def _slot(self, name: str, others: Iterable[str] = ()) -> Slot:
-        try:
-            return self._slots[name]
-        except (KeyError, TypeError):
-            known = ", ".join(sorted([*self._slots, *others])) or "none"
-            raise BadArgument(f"no model {name!r} here; there are: {known}") from None
+    # -- names -----------------------------------------------------------------------------------------
 
-    def _publish(self, name: str, settings: ModelSettings) -> Served:
-        served = self._published(name, settings)
-        if self._watch is not None:
-            served.watch = self._watch(name, settings.max_run)
-        return served
+    def _all(self) -> list[Ward]:
+        with self._lock:
+            return list(self._wards.values())
 
-    def _published(self, name: str, settings: ModelSettings) -> Served:
-        if settings.kind is not None:
-            return self._publish_kind(name, settings.kind, settings.options)
-        assert settings.factory is not None
-        if self._folder and self._folder not in sys.path:
-            sys.path.insert(0, self._folder)
-        obj = resolve(settings.factory)(*settings.args, **settings.kwargs)
-        exposed = settings.exposed
-        if exposed is None:
-            exposed = [method for method in public_methods(obj) if method != "close"]
-        _must_have(obj, [*exposed, *settings.idempotent], settings.factory)
-        info = {"kind": settings.factory, "state": READY}
-        if len(exposed) == 1:
-            info["default"] = exposed[0]
-        return self._objects.publish(name, obj, exposed=exposed, idempotent=settings.idempotent, info=info)
+    def _ward_of(self, name: Any) -> Ward:
+        ward = None
+        if isinstance(name, str):
+            settings = self._models.get(name)
+            ward = self._wards.get(name if settings is None else full_name(name, settings.default))
+        if ward is None:
+            known = ", ".join(sorted({*self._models, *self._wards, *self._others()})) or "none"
+            raise BadArgument(f"no model {name!r} here; there are: {known}")
+        return ward
 
-    def _publish_kind(self, name: str, kind: str, options: dict[str, Any]) -> Served:
-        details = DETAILS[kind]
-        info = {
-            "kind": kind,
-            "state": READY,
-            "default": details.default,
-            "files": {method: list(places) for method, places in details.files.items()},
-        }
-        obj = adapter(kind)(**options)
-        return self._objects.publish(name, obj, exposed=details.exposed, idempotent=details.idempotent, info=info)
+    def _ward(self, name: str, version: str | None, settings: ModelSettings) -> Ward:
+        full = full_name(name, version)
+        self._model_of[full] = (name, version)
+        watch = None if self._watch is None else self._watch(full, settings.max_run)
+        ward = self._wards[full] = Ward(
+            full,
+            settings,
+            show=lambda leased: self._show(full, leased, watch),
+            hide=lambda: self._hide(full),
+            changed=self._told,
+            folder=self._folder,
+            clock=self._clock,
+        )
+        return ward
 
+    def _told(self) -> None:
+        self.beat.nudge()
+        self._changed()
 
-def kind_of(settings: ModelSettings) -> str:
-    return settings.kind or settings.factory or ""
+    def _show(self, full: str, leased: Leased, watch: Watch | None) -> None:
+        leased.watch = watch
+        with self._lock:
+            self._objects.put(leased, *self._names(full))
 
+    def _hide(self, full: str) -> None:
+        with self._lock:
+            self._objects.retract(*self._names(full), keep_announced=True)
 
-def _must_have(obj: Any, methods: list[str], factory: str) -> None:
-    for method in methods:
-        if not callable(getattr(obj, method, None)):
-            has = ", ".join(public_methods(obj)) or "none"
-            raise BadArgument(f"what {factory} returned has no method {method!r}; it has: {has}")
+    def _make_default(self, ward: Ward) -> None:
+        model, version = self._model_of[ward.name]
+        assert version is not None
+        with self._lock:
+            self._models[model] = self._models[model].with_default(version)
+            found = self._objects.published(ward.name)
+            if found is not None:
+                self._objects.put(found, model)
+            else:  # unloaded again already: the next call loads it
+                self._objects.retract(model, keep_announced=True)
+
+    def _names(self, full: str) -> list[str]:
+        """The names that an object has: its own, and the model's if it is the default."""
+        model, version = self._model_of[full]
+        return [full, model] if version is not None and self._models[model].default == version else [full]

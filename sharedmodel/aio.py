@@ -62,7 +62,7 @@ class AsyncSession:
         except TimeoutError as exc:
             if isinstance(exc, DeadlineExceeded):
                 raise
-            raise HostUnavailable(f"{address} did not answer within {timeout} s") from None
+            raise HostUnavailable(f"{address} did not answer within {timeout:.3g} s") from None
 
     @property
     def alive(self) -> bool:

@@ -154,7 +154,7 @@ def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeo
         while greeting.welcome is None:
             left = None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
             if not poller.poll(left):
-                raise DeadlineExceeded(f"the host did not answer within {timeout} s")
+                raise DeadlineExceeded(f"the host did not answer within {timeout:.3g} s")
             data, fds = link.receive(sock, 64 << 10)
             link.close_all(fds)
             if not data:

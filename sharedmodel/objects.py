@@ -68,7 +68,7 @@ class Served:
     def method(self, name: str) -> Callable[..., Any]:
         """The bound method. Raises NotExposed for one that is not exposed."""
         if name not in self.exposed:
-            fallback = _FALLBACKS.get(name)
+            fallback = PLAIN.get(name)
             if fallback is not None:
                 return lambda: fallback(self.obj)
             allowed = ", ".join(sorted(self.exposed))
@@ -77,7 +77,7 @@ class Served:
         return found
 
 
-_FALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
+PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
     "__str__": str,
     "__repr__": repr,
     "#GETVALUE": lambda obj: obj,
@@ -103,6 +103,10 @@ class Objects:
             return self._by_ident[ident]
         except (KeyError, TypeError):
             raise self._unknown(ident) from None
+
+    def published(self, name: str) -> Served | None:
+        """The object that a name stands for at this moment, if it is served."""
+        return self._by_ident.get(name)
 
     def create(self, typeid: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Served, tuple[str, ...]]:
         """Build an object of a registered typeid, and what is exposed of it.
@@ -145,13 +149,20 @@ class Objects:
     ) -> Served:
         """Serve an object under a name for as long as the host lives. A name in use is replaced."""
         served = Served(name, name, obj, public_methods(obj) if exposed is None else exposed)
-        served.permanent = True
         served.idempotent = frozenset(idempotent)
         served.method_to_typeid = dict(method_to_typeid or {})
         served.info = dict(info or {})
-        with self._lock:
-            self._by_ident[name] = served
+        self.put(served, name)
         return served
+
+    def put(self, served: Served, *names: str) -> None:
+        """Serve what is there already under one name or several, all at the same moment.
+
+        A name in use is replaced: calls that run go on, the next ones come here.
+        """
+        served.permanent = True
+        with self._lock:
+            self._by_ident.update(dict.fromkeys(names, served))
 
     def announce(self, name: str, wait: Callable[[], Served]) -> None:
         """A name that will be served: calls to it meanwhile run ``wait`` on a worker thread.
@@ -164,15 +175,17 @@ class Objects:
         """How to wait for a name that is not served yet, or None."""
         return self._announced.get(ident) if isinstance(ident, str) else None
 
-    def retract(self, name: str, *, keep_announced: bool = False) -> None:
-        """Serve a name no longer. Calls that run go on; a name that is not served is fine.
+    def retract(self, *names: str, keep_announced: bool = False) -> None:
+        """Serve names no longer. Calls that run go on; a name that is not served is fine.
 
         With ``keep_announced`` the next call waits for it as it did before it was published.
         """
         with self._lock:
-            self._by_ident.pop(name, None)
+            for name in names:
+                self._by_ident.pop(name, None)
         if not keep_announced:
-            self._announced.pop(name, None)
+            for name in names:
+                self._announced.pop(name, None)
 
     def incref(self, ident: Any) -> Served:
         """One reference more. Raises KeyError for an object that is gone."""
@@ -214,7 +227,8 @@ class Objects:
             raise UnknownTypeid(f"typeid {typeid!r} is not registered; registered are: {known}") from None
 
     def _unknown(self, ident: Any) -> UnknownObject:
-        names = ", ".join(sorted(served.ident for served in self.named())) or "none"
+        with self._lock:
+            names = ", ".join(sorted(name for name, served in self._by_ident.items() if served.permanent)) or "none"
         shown = repr(ident) if type(ident) is str else f"of {type(ident)}"  # an int of 5000 digits has no repr
         gone = "it was dropped, or its host was restarted"
         return UnknownObject(f"no object {shown:.80} here ({gone}); by name: {names}")

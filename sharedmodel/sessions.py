@@ -56,7 +56,7 @@ class Sessions:
         try:
             held.extend(map(gate.acquire, (True,), (-1.0 if timeout is None else timeout,)))  # see `Session._send`
             if not held[0]:
-                raise DeadlineExceeded(f"{address} did not answer within {timeout} s")
+                raise DeadlineExceeded(f"{address} did not answer within {timeout:.3g} s")
             return self._opened(address, None if end is None else max(0.0, end - time.monotonic()))
         finally:
             if held and held[0]:

@@ -154,6 +154,25 @@ def sequence() -> bytes:
     )
 
 
+def first_of_a_sequence() -> bytes:
+    """The first tensor of a sequence that is given."""
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(_FLOAT, ("n",)))
+    return build(
+        [helper.make_node("SequenceAt", ["parts", "at"], ["y"])],
+        [helper.make_value_info("parts", kind)],
+        [_info("y", ("n",))],
+        {"at": np.array(0, np.int64)},
+    )
+
+
+def square(width: int = 4) -> bytes:
+    """x (n, m) times a square matrix: m has to be its width, and does not say so."""
+    weights = {"w": np.eye(width, dtype=np.float32)}
+    return build(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], [_info("x", ("n", "m"))], [_info("y", ("n", width))], weights
+    )
+
+
 def reshape() -> bytes:
     """x in the shape that is given as data: a wrong one fails while the model runs."""
     return build(

@@ -23,11 +23,11 @@ NO_HOST = 3
 
 def test_help_names_each_command_and_the_exit_codes() -> None:
     told = command("--help")
-    assert all(name in told for name in ("serve", "status", "stop", "call", "doctor", "gc"))
+    assert all(name in told for name in ("serve", "status", "stop", "call", "load", "reload", "doctor"))
     assert "3 no host is running" in " ".join(told.split())
 
 
-@pytest.mark.parametrize("words", [("status",), ("stop",), ("call", "m")])
+@pytest.mark.parametrize("words", [("status",), ("stop",), ("call", "m"), ("load", "m"), ("warmup", "m")])
 def test_without_a_host_the_line_says_how_to_start_one(runtime: str, words: tuple[str, ...]) -> None:
     told = command(*words, code=NO_HOST)
     assert told.count("\n") == 1 and "sharedmodel serve" in told
@@ -127,7 +127,7 @@ def test_call_prints_a_value_a_table_or_json(runtime: str, tmp_path: Path) -> No
         (("echo", "echo", "@none.bin"), 2, "none.bin: No such file"),
         (("echo", "fail", "too blue"), 1, "echo.fail() raised ValueError: too blue"),
         (("echo", "add", "b=1", "2"), 2, "come before KEY=VALUE"),
-        (("echo", "hold", "{pipe}", "--timeout", "0.1"), 1, "deadline"),
+        (("echo", "hold", "{pipe}", "--timeout", "1"), 1, "deadline"),
     ],
 )
 def test_a_call_that_fails_says_why_in_one_line(runtime: str, words: tuple[str, ...], code: int, told: str) -> None:
@@ -148,6 +148,38 @@ def test_call_shows_where_the_model_failed_when_asked_to(runtime: str) -> None:
             [*CLI, "call", "echo", "fail", "blue", "--traceback"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 1 and "in fail" in done.stderr
+
+
+def test_models_are_managed_by_four_commands(runtime: str) -> None:
+    text = ECHO + 'default = "1"\ncanary = {method = "pid"}\nversions.1 = {}\nversions.2 = {kwargs = {plus = 5}}\n'
+    with running_server(text, runtime) as server:
+        assert command("unload", "echo").strip() == "echo@1, the default of echo: unloaded (unloaded on request)"
+        assert "echo@1, the default of echo: ready (loaded in" in command("load", "echo")
+        assert "echo@1, the default of echo: ready (replaced in" in command("reload", "echo@1")
+        assert "echo@1, the default of echo: ready" in command("warmup", "echo")
+        assert "echo@2, the default of echo: ready" in command("load", "echo@2", "--default")
+        assert command("call", "echo", "add", "1").strip() == "6"
+        told = json.loads(command("reload", "echo", "--json"))
+        assert (told["name"], told["state"], told["version"], told["default"]) == ("echo@2", "ready", "2", True)
+        shown = command("status")
+        assert "echo@2 (default)" in shown and "echo@1 " in shown and "replaced in" in shown
+        assert "model echo@2 is ready: replaced in" in server.log
+
+
+@pytest.mark.parametrize("verb", ["load", "unload", "reload", "warmup"])
+def test_managing_a_model_that_there_is_not_names_those_that_there_are(runtime: str, verb: str) -> None:
+    with running_server(ECHO, runtime):
+        assert "no model 'ecco' here; there are: echo" in command(verb, "ecco", code=2)
+        assert "no versions" in command("load", "echo", "--default", code=2)
+
+
+def test_managing_a_model_that_fails_says_why(runtime: str) -> None:
+    text = '[models.bad]\nfactory = "zoo:broken"\n[models.mad]\nfactory = "zoo:Echo"\ncanary = {method = "fail"}\n'
+    with running_server(text, runtime):
+        assert "FileNotFoundError: no weights here" in command("load", "bad", code=1)
+        assert "its canary fail() raised TypeError" in command("reload", "mad", code=1)
+        shown = command("status")
+        assert "no weights here" in shown and "its canary fail() raised" in shown and "failed" in shown
 
 
 def test_words_become_arguments(tmp_path: Path) -> None:

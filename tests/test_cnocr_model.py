@@ -19,6 +19,7 @@ for needed in ("onnxruntime", "rapidocr", "torch", "PIL"):
 from PIL import Image, UnidentifiedImageError  # noqa: E402
 
 from scripts import pages  # noqa: E402
+from sharedmodel.server.canary import fingerprint  # noqa: E402
 from sharedmodel.server.models import cnocr  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
@@ -68,6 +69,13 @@ def equal(ours: Any, expected: Any) -> bool:
     if isinstance(expected, np.ndarray):
         return bool(ours.dtype == expected.dtype and np.array_equal(ours, expected))
     return bool(ours == expected)
+
+
+def test_its_canary_is_read_and_is_read_the_same_again(model: CnOcrModel) -> None:
+    canary = model.canary()
+    lines = [getattr(model, canary["method"])(*canary["args"]) for _ in range(2)]
+    assert any("0123" in line["text"] for line in lines[0])
+    assert fingerprint(lines[0]) == fingerprint(lines[1]) is not None
 
 
 def test_a_page_is_read_as_it_was_written(model: CnOcrModel, page: tuple[pages.Page, Path]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.server.config import ConfigError, checked_spec, embedded, load
-from sharedmodel.server.settings import ModelSettings, Settings
+from sharedmodel.server.settings import ModelSettings, ProbeSettings, Settings, Upkeep
 
 MODEL = '[models.m]\nfactory = "zoo:Echo"\n'
 
@@ -103,6 +103,8 @@ MISTAKES = [
     ("models.m.factory", "[models.m]\nfactory = 3\n", "valid string"),
     ("models.m.arg", '[models.m]\nfactory = "zoo:Echo"\narg = 1\n', "did you mean 'args'"),
     ("models.m.kwargs", '[models.m]\nfactory = "zoo:Echo"\nkwargs = {day = 2020-01-01}\n', "JSON"),
+    ("models.m.canary_evry", '[models.m]\nfactory = "zoo:Echo"\ncanary_evry = 1\n', "did you mean 'canary_every'"),
+    ("models.m.laxy", '[models.m]\nkind = "onnx"\npath = "."\nlaxy = true\n', "did you mean 'lazy'"),
     ("models.m.exposed", '[models.m]\nfactory = "zoo:Echo"\nexposed = "add"\n', "valid list, not 'add'"),
 ]
 
@@ -117,6 +119,109 @@ def test_a_mistake_is_told_with_file_key_and_what_is_allowed(tmp_path: Path, key
     line = str(raised.value)
     assert line.startswith(f"{path}: ") and told in line
     assert "not TOML" in line or f"{path}: {key}: " in line
+
+
+UPKEEP_MISTAKES = [
+    ("lazy", 'lazy = "yes"', "valid boolean"),
+    ("ttl", "ttl = 0", "greater than 0"),
+    ("ttl", 'ttl = "long"', "valid number"),
+    ("canary_every", "canary_every = -1", "greater than or equal to 0"),
+    ("canary", "canary = true", "a table {method, args, kwargs, expect}, a list of such tables, or false"),
+    ("canary", "canary = [3]", "a list of such tables"),
+    ("canary.metod", 'canary = {metod = "run"}', "did you mean 'method'"),
+    ("canary.args", "canary = {args = 3}", "valid list, not 3"),
+    ("canary.args", 'canary = {args = ["@gone.npy"]}', "no such file: "),
+    ("warmup.kwargs", 'warmup = {kwargs = {x = "@gone.npy"}}', "no such file: "),
+    ("warmup.method", 'warmup = {method = "_close"}', ""),
+]
+
+
+@pytest.mark.parametrize("loaded", ['factory = "zoo:Echo"', 'kind = "cnocr"'])
+@pytest.mark.parametrize(("key", "line", "told"), UPKEEP_MISTAKES)
+def test_keys_of_upkeep_are_checked_for_kinds_and_factories_alike(
+    tmp_path: Path, loaded: str, key: str, line: str, told: str
+) -> None:
+    path = written(tmp_path, f"[models.m]\n{loaded}\n{line}\n")
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert str(raised.value).startswith(f"{path}: models.m.{key}: ") and told in str(raised.value)
+
+
+def test_an_adapters_canary_calls_what_it_exposes(tmp_path: Path) -> None:
+    path = written(tmp_path, '[models.m]\nkind = "cnocr"\ncanary = {method = "read"}\n')
+    with pytest.raises(ConfigError, match=r"m.canary.method: unknown method 'read'.*allowed: ocr, ocr_for"):
+        load(path)
+
+
+def test_how_a_model_is_kept_is_no_option_of_its_adapter(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").touch()
+    text = (
+        '[models.m]\nkind = "cnocr"\nthreads = 2\nlazy = true\nttl = 300\ncanary_every = 0\n'
+        'canary = [{args = ["@x.npy"]}, {expect = 3}]\n[models.n]\nfactory = "zoo:Echo"\ncanary = false\n'
+    )
+    found = load(written(tmp_path, text))
+    file = f"@{tmp_path}/x.npy"
+    assert found.models["m"] == ModelSettings(
+        kind="cnocr",
+        options={"threads": 2},
+        upkeep=Upkeep(True, 300.0, [ProbeSettings(args=[file]), ProbeSettings(expect=3)], 0.0),
+    )
+    assert found.models["n"].upkeep.canary == []
+    assert Settings.from_json(found.to_json()) == found
+
+
+VERSIONS = """
+[models.m]
+factory = "zoo:Echo"
+ttl = 60
+default = "2"
+versions.1 = {kwargs = {plus = 1}}
+versions.2 = {kwargs = {plus = 2}, lazy = true}
+"""
+
+
+def test_versions_have_what_they_share_and_what_is_their_own(tmp_path: Path) -> None:
+    model = load(written(tmp_path, VERSIONS)).models["m"]
+    assert model.default == "2" and list(model.versions) == ["1", "2"]
+    assert [one.kwargs for one in model.versions.values()] == [{"plus": 1}, {"plus": 2}]
+    assert [one.upkeep for one in model.versions.values()] == [Upkeep(ttl=60), Upkeep(lazy=True, ttl=60)]
+    assert (model.factory, model.kwargs) == ("zoo:Echo", {"plus": 2})
+    assert model.with_default("1").kwargs == {"plus": 1}
+
+
+def test_versions_come_through_json_unchanged(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, VERSIONS))
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("default", 'factory = "a:b"\nversions.1 = {}\nversions.2 = {}', "say which version is the default: 1, 2"),
+        ("default", 'factory = "a:b"\ndefault = "3"\nversions.1 = {}', "unknown version '3' (allowed: 1)"),
+        ("default", 'factory = "a:b"\ndefault = 1\nversions.1 = {}', "unknown version 1; did you mean '1'?"),
+        ("versions", 'factory = "a:b"\ndefault = "1"', "write one table [models.m.versions.NAME]"),
+        ("versions", 'factory = "a:b"\nversions = ["1"]', "write one table [models.m.versions.NAME]"),
+        ("versions.a b", 'factory = "a:b"\nversions."a b" = {}', "a version's name"),
+        ("versions.1.arg", 'factory = "a:b"\nversions.1 = {arg = 1}', "did you mean 'args'"),
+        ("versions.1.isolate", 'factory = "a:b"\nversions.1 = {isolate = true}', "for all versions together"),
+        ("versions.1.versions", 'factory = "a:b"\nversions.1 = {versions = {}}', "unknown key"),
+        ("versions.1", "versions.1 = {}", "either `kind`"),
+        ("versions.1", 'factory = "a:b"\nversions.1 = {kind = "onnx"}', "either `kind`"),
+    ],
+)
+def test_a_mistake_in_versions_is_told_by_its_key(tmp_path: Path, key: str, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(written(tmp_path, f"[models.m]\n{text}\n"))
+    assert f": models.m.{key}: " in str(raised.value) and told in str(raised.value)
+
+
+def test_a_mistake_in_what_versions_share_is_told_once_and_where_it_is(tmp_path: Path) -> None:
+    text = '[models.m]\nfactory = "a:b"\ntll = 1\ndefault = "1.5"\nversions.1 = {}\nversions."1.5" = {lazi = 1}\n'
+    with pytest.raises(ConfigError) as raised:
+        load(written(tmp_path, text))
+    keys = [line.split(": ")[1] for line in str(raised.value).splitlines()]
+    assert sorted(keys) == ["models.m.tll", "models.m.versions.1.5.lazi"]
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -149,5 +254,10 @@ def test_a_client_names_files_by_their_absolute_path_and_never_code(tmp_path: Pa
     for spec in ({"kind": "onnx", "path": "net.onnx"}, {"factory": "os:system"}, {"kind": "os:system"}, [], {}):
         with pytest.raises(BadArgument):
             checked_spec("net", spec)
+    upkeep = {"ttl": 60, "canary": {"kwargs": {"x": f"@{path}"}}}
+    kept = checked_spec("net", {"kind": "onnx", "path": path, **upkeep}).upkeep
+    assert kept == Upkeep(ttl=60, canary=[ProbeSettings(kwargs={"x": f"@{path}"})])
+    with pytest.raises(BadArgument, match=r"canary.kwargs: give an absolute path, not '@x.npy'"):
+        checked_spec("net", {"kind": "onnx", "path": path, "canary": {"kwargs": {"x": "@x.npy"}}})
     with pytest.raises(BadArgument, match="no name for a model"):
         checked_spec("#models", {"kind": "cnocr"})

@@ -94,7 +94,7 @@ def test_an_unloaded_model_comes_back_with_its_next_call(runtime: str) -> None:
         model = connect(server.address).model("m")
         session = Session(server.address)
         session.call("#models", "unload", ("m",), {})
-        assert session.call("#models", "states", (), {})["m"]["state"] == "absent"
+        assert session.call("#models", "states", (), {})["m"]["state"] == "unloaded"
         assert model.add(1) == 1
         assert loads.read_text() == "xx"
         with pytest.raises(BadArgument, match="no model 'n' here; there are: m"):

@@ -231,3 +231,28 @@ def test_a_file_that_is_no_model_fails_as_in_onnxruntime(tmp_path: Any) -> None:
     for made in (lambda: OnnxModel(path), lambda: OnnxModel(str(tmp_path / "none.onnx"))):
         with pytest.raises(Exception, match=r"\[ONNXRuntimeError\]"):
             made()
+
+
+@pytest.mark.parametrize(
+    ("graph", "shapes", "tentative"),
+    [
+        (graphs.identity((2, 3)), [(2, 3)], False),
+        (graphs.identity(("n", 3)), [(1, 3)], True),
+        (graphs.add(), [(1,), (1,)], True),
+        (graphs.strings(), [(1,), (1,)], True),
+    ],
+)
+def test_a_canary_is_zeros_of_the_declared_shapes_and_certain_where_these_are_numbers(
+    graph: bytes, shapes: list[Any], tentative: bool
+) -> None:
+    model = OnnxModel(graph, threads=1)
+    canary = model.canary()
+    assert canary is not None and canary["tentative"] is tentative
+    assert [array.shape for array in canary["args"][1].values()] == shapes
+    assert not any(array.any() for array in canary["args"][1].values())
+    assert model.run(*canary["args"])
+
+
+def test_there_is_no_canary_where_none_can_be_made_up() -> None:
+    for graph in (graphs.first_of_a_sequence(), graphs.identity((1 << 13, 1 << 13))):
+        assert OnnxModel(graph, threads=1).canary() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -42,6 +43,54 @@ class Echo:
         if self._closed:
             with open(self._closed, "w") as file:
                 file.write("closed")
+
+
+class Fragile:
+    """Says from which load it is; after its end it must not be called any more. Notes its ends in a file."""
+
+    def __init__(self, loads: str, plus: int = 0) -> None:
+        with open(loads, "a") as file:
+            file.write("x")
+        self._loads = loads
+        self._number = os.path.getsize(loads)
+        self._plus = plus
+        self._over = False
+        if os.path.exists(f"{loads}.bad"):
+            raise RuntimeError("the new weights are bad")
+
+    def work(self, x: int) -> int:
+        if self._over:
+            raise RuntimeError("called after its end")
+        total = sum(range(200)) - 19900  # some work, most of it within Python
+        return x + self._plus + total
+
+    def number(self) -> int:
+        return self._number
+
+    def counts(self, to: int) -> Iterator[int]:
+        for number in range(to):
+            yield self.work(number)
+
+    def fit(self) -> bool:
+        if os.path.exists(f"{self._loads}.sick{self._number}"):
+            raise RuntimeError("sick")
+        return True
+
+    def close(self) -> None:
+        self._over = True
+        with open(f"{self._loads}.closed", "a") as file:
+            file.write("x")
+
+
+class Heavy:
+    """Of many small parts, which the allocator would like to keep, in a cycle, as models are."""
+
+    def __init__(self) -> None:
+        self._parts = [b"x" * 100_000 for _ in range(1500)]
+        self._cycle = self
+
+    def size(self) -> int:
+        return sum(map(len, self._parts))
 
 
 def waiting(pipe: str) -> Echo:

@@ -105,6 +105,10 @@ class CnOcrModel:
         with self._call() as ocr:
             return list(ocr.ocr_for_single_lines([_decoded(img) for img in img_list], **options))
 
+    def canary(self) -> dict[str, Any]:
+        """A first call to make: the small page."""
+        return {"method": "ocr", "args": (_warm_up_page(),)}
+
     def close(self) -> None:
         """Lets the models go. Calls that are running keep them until they are done."""
         self._ocr = None

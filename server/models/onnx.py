@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sharedmodel.reply import on_cancel
-from sharedmodel.server.models.onnx_binding import BoundSession
+from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
 
 Provider = str | tuple[str, dict[str, Any]]
 
@@ -27,6 +27,8 @@ _RUN_OPTIONS = (
     "logid",
     "only_execute_path_to_fetches",
 )
+_CANARY_MOST = 64 << 20  # bytes
+_FATAL = 4
 
 
 class OnnxModel:
@@ -108,6 +110,19 @@ class OnnxModel:
     def get_provider_options(self) -> dict[str, dict[str, str]]:
         given = self._session.get_provider_options()
         return {name: dict(options) for name, options in given.items()}
+
+    def canary(self) -> dict[str, Any] | None:
+        """A first call to make: zeros, symbolic dimensions taken as 1. None where that would be too much."""
+        given = self._session.get_inputs()
+        if sum(nbytes(arg) for arg in given) > _CANARY_MOST:
+            return None
+        feed = {arg.name: zeros(arg) for arg in given}
+        if any(array is None for array in feed.values()):
+            return None
+        # Ones need not fit together, and nothing said of its shape may mean that any is fine.
+        sure = all(arg.shape and all(isinstance(dim, int) for dim in arg.shape) for arg in given)
+        options = {} if sure else {"log_severity_level": _FATAL}  # a failure that proves nothing is no news
+        return {"method": "run", "args": (None, feed, options), "tentative": not sure}
 
     def close(self) -> None:
         """Lets the model go. Calls that are running keep it until they are done."""

@@ -7,6 +7,7 @@ wrapper around it costs 25 µs a call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,23 @@ class BoundSession:
             for _, at, _dtype in wanted:
                 self._shapes.give_up(at)
         return results
+
+
+def zeros(arg: Any) -> Array | None:
+    """An input of zeros (or empty strings), symbolic dimensions taken as 1. None where numpy has no such type."""
+    if arg.type == "tensor(string)":
+        return np.full(_smallest(arg), "", object)
+    dtype = _dtype(arg.type)
+    return None if dtype is None else np.zeros(_smallest(arg), dtype)
+
+
+def nbytes(arg: Any) -> int:
+    """The size of those zeros."""
+    return math.prod(_smallest(arg)) * (_dtype(arg.type) or np.dtype(object)).itemsize
+
+
+def _smallest(arg: Any) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else 1 for dim in arg.shape)
 
 
 def _dtype(kind: str) -> np.dtype[Any] | None:

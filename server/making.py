@@ -1,0 +1,83 @@
+"""From a model's settings to its object, and to the calls that tell whether it is fit to serve."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from sharedmodel.errors import BadArgument
+from sharedmodel.objects import public_methods
+
+from .canary import Canary, Probe
+from .kinds import DETAILS, adapter, fed, resolve
+from .lease import Leased
+from .settings import ModelSettings, ProbeSettings
+
+
+def make(name: str, settings: ModelSettings, folder: str | None) -> Leased:
+    """Construct it. ``folder``: where the module of a factory is looked for first.
+
+    Raises whatever its constructor raises, and BadArgument when it has not the methods that are asked for.
+    """
+    if settings.kind is not None:
+        return _of_kind(name, settings.kind, settings.options)
+    assert settings.factory is not None
+    if folder and folder not in sys.path:
+        sys.path.insert(0, folder)
+    obj = resolve(settings.factory)(*settings.args, **settings.kwargs)
+    exposed = settings.exposed
+    if exposed is None:
+        exposed = [method for method in public_methods(obj) if method != "close"]
+    _must_have(obj, [*exposed, *settings.idempotent], settings.factory)
+    leased = Leased(name, name, obj, exposed)
+    leased.idempotent = frozenset(settings.idempotent)
+    leased.info = {"kind": settings.factory, "state": "ready"}
+    if len(exposed) == 1:
+        leased.info["default"] = exposed[0]
+    return leased
+
+
+def canaries(leased: Leased, settings: ModelSettings) -> list[Canary]:
+    """Those of its configuration, else its adapter's own. Raises BadArgument for a method that it has not."""
+    wanted = settings.upkeep.canary
+    if wanted is not None:
+        return [Canary(_probe(leased, settings, probe)) for probe in wanted]
+    own = getattr(leased.obj, "canary", None) if settings.kind is not None else None
+    probe = own() if own is not None else None
+    return [] if probe is None else [Canary(Probe(**probe))]
+
+
+def warmups(leased: Leased, settings: ModelSettings) -> list[Canary]:
+    """The calls to make before callers come. Raises BadArgument as `canaries`."""
+    return [Canary(_probe(leased, settings, probe), "warm-up") for probe in settings.upkeep.warmup]
+
+
+def _of_kind(name: str, kind: str, options: dict[str, Any]) -> Leased:
+    details = DETAILS[kind]
+    leased = Leased(name, name, adapter(kind)(**options), details.exposed)
+    leased.idempotent = frozenset(details.idempotent)
+    leased.info = {
+        "kind": kind,
+        "state": "ready",
+        "default": details.default,
+        "files": {method: list(places) for method, places in details.files.items()},
+    }
+    return leased
+
+
+def _probe(leased: Leased, settings: ModelSettings, given: ProbeSettings) -> Probe:
+    method = given.method or leased.info.get("default")
+    if method is None:
+        raise BadArgument(f"its canary or warm-up does not say which `method` it calls; {_having(leased.obj)}")
+    _must_have(leased.obj, [method], settings.kind or settings.factory or "")
+    return Probe(method, *fed(settings.kind, method, given.args, given.kwargs), given.expect)
+
+
+def _must_have(obj: Any, methods: list[str], maker: str) -> None:
+    for method in methods:
+        if not callable(getattr(obj, method, None)):
+            raise BadArgument(f"what {maker} returned has no method {method!r}; {_having(obj)}")
+
+
+def _having(obj: Any) -> str:
+    return f"it has: {', '.join(public_methods(obj)) or 'none'}"

@@ -1,0 +1,148 @@
+"""One model in the care of a host: its settings, its slot, its canaries, the rounds that are made."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from . import making
+from .canary import Canary, CanaryFailed
+from .lease import Leased, Retired
+from .lifecycle import ABSENT, LOADING, WARMING
+from .rounds import CANARY, EXPIRED, NEVER, Rounds
+from .settings import ModelSettings
+from .slot import Slot, Work
+
+logger = logging.getLogger("sharedmodel.host")
+
+NO_CANARY: Final = ", no canary"
+
+
+class Kept(NamedTuple):
+    """What belongs to one loaded object and goes with it."""
+
+    leased: Leased
+    canaries: list[Canary]
+    rounds: Rounds
+
+
+class Ward:
+    """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ModelSettings,
+        *,
+        show: Callable[[Leased], None],
+        hide: Callable[[], None],
+        changed: Callable[[], None] = lambda: None,
+        folder: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._show = show
+        self._clock = clock
+        self._fresh: list[Canary] = []
+        self._kept: Kept | None = None
+        self._singing = threading.Lock()  # one canary at a time: their results are compared
+        work = Work(lambda: making.make(name, settings, folder), self._warm, self._showing, hide)
+        self.slot = Slot(name, work, changed, clock)
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to wait for."""
+        state = self.slot.state
+        return state not in (LOADING, WARMING) and not (state == ABSENT and not self.settings.upkeep.lazy)
+
+    def describe(self) -> dict[str, Any]:
+        """The model as plain data."""
+        upkeep = self.settings.upkeep
+        told = {"kind": self.settings.kind or self.settings.factory or "", **self.slot.describe()}
+        if upkeep.lazy:
+            told["lazy"] = True
+        return told if upkeep.ttl is None else told | {"ttl": upkeep.ttl}
+
+    def warm_up(self) -> None:
+        """Make the warm-up calls and the canary now, on a loaded model. Raises LoadFailed, CanaryFailed."""
+        leased = self.slot.wait("asked to warm up")
+        kept = self._kept
+        try:
+            with leased.held() as obj:
+                for warmup in making.warmups(leased, self.settings):
+                    warmup.sing(obj)
+        except Retired:
+            return self.warm_up()
+        return None if kept is None else self._sing(kept)
+
+    # -- while it loads --------------------------------------------------------------------------------
+
+    def _warm(self, leased: Leased) -> str:
+        singers = making.canaries(leased, self.settings)
+        begun = self._clock()
+        self._fresh = [canary for canary in singers if self._sings(canary, leased.obj)]
+        for warmup in making.warmups(leased, self.settings):
+            warmup.sing(leased.obj)
+        return f", of which canary and warm-up {self._clock() - begun:.1f} s" if self._fresh else NO_CANARY
+
+    def _sings(self, canary: Canary, obj: Any) -> bool:
+        try:
+            canary.sing(obj)
+        except CanaryFailed as exc:
+            if not canary.probe.tentative:
+                raise
+            logger.warning("model %s has no canary: %s; give it one by `canary = {...}`", self.name, exc)
+            return False
+        return True
+
+    def _showing(self, leased: Leased) -> None:
+        upkeep = self.settings.upkeep
+        every = upkeep.canary_every if self._fresh else 0.0
+        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, self._clock()))
+        self._show(leased)
+
+    # -- while it serves -------------------------------------------------------------------------------
+
+    def look(self, now: float) -> float:
+        """Make the round, if one is due, on a thread of its own; when to look again."""
+        kept = self._kept
+        if kept is None or self.slot.served is not kept.leased:
+            return NEVER
+        used, kept.leased.used = kept.leased.used, False
+        due = kept.rounds.look(now, used, kept.leased.inside)
+        if due == CANARY:
+            self._on_thread(lambda: self._beat(kept), "canary")
+        elif due == EXPIRED:
+            self._on_thread(lambda: self.slot.unload(f"idle for {self.settings.upkeep.ttl:g} s", kept.leased), "idle")
+        return kept.rounds.next(now)
+
+    def _on_thread(self, task: Callable[[], None], what: str) -> None:
+        threading.Thread(target=task, name=f"{what}-{self.name}", daemon=True).start()
+
+    def _beat(self, kept: Kept) -> None:
+        try:
+            self._sing(kept)
+        except CanaryFailed:
+            pass  # its end has been seen to
+        finally:
+            kept.rounds.sung(self._clock())
+
+    def _sing(self, kept: Kept) -> None:
+        """Make the canaries of an object that serves. One that fails has it replaced, and raises CanaryFailed."""
+        failed = ""
+        try:
+            with self._singing, kept.leased.held() as obj:
+                for canary in kept.canaries:
+                    canary.sing(obj)
+        except Retired:
+            return
+        except CanaryFailed as exc:
+            failed = str(exc)
+        del obj
+        if failed:
+            self.slot.sick(kept.leased, failed)
+            raise CanaryFailed(f"model {self.name!r} was not fit to serve, and is loaded again: {failed}")

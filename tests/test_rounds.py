@@ -1,0 +1,71 @@
+"""When canaries and the end of idleness are due: decided from the time alone."""
+
+from __future__ import annotations
+
+import random
+
+from sharedmodel.server.rounds import CANARY, EXPIRED, NEVER, Rounds
+
+
+def test_a_canary_is_due_on_each_beat_and_not_before() -> None:
+    rounds = Rounds(60.0, None, 0.0)
+    assert rounds.look(59.9, used=False, inside=0) == "" and rounds.next(59.9) == 60.0
+    assert rounds.look(60.0, used=False, inside=0) == CANARY
+    assert rounds.look(61.0, used=False, inside=1) == ""  # it sings
+    assert rounds.next(61.0) < 70.0  # nobody tells when it has ended
+    rounds.sung(65.0)
+    assert rounds.next(65.0) == 125.0
+
+
+def test_a_canary_gives_way_to_callers_but_not_for_ever() -> None:
+    rounds = Rounds(60.0, None, 0.0)
+    assert rounds.look(60.0, used=True, inside=3) == ""
+    assert 60.0 < rounds.next(60.0) < 70.0
+    assert rounds.look(119.0, used=True, inside=1) == ""
+    assert rounds.look(120.0, used=True, inside=1) == CANARY
+
+
+def test_nothing_is_due_where_nothing_is_asked_for() -> None:
+    rounds = Rounds(0.0, None, 0.0)
+    assert rounds.look(1e9, used=False, inside=0) == "" and rounds.next(1e9) == NEVER
+
+
+def test_an_idle_model_expires_once() -> None:
+    rounds = Rounds(0.0, 300.0, 0.0)
+    assert rounds.look(299.0, used=False, inside=0) == "" and rounds.next(299.0) == 300.0
+    assert rounds.look(300.0, used=False, inside=0) == EXPIRED
+    assert rounds.look(900.0, used=False, inside=0) == "" and rounds.next(900.0) == NEVER
+
+
+def test_a_call_puts_it_off_and_so_does_one_that_runs_for_long() -> None:
+    rounds = Rounds(0.0, 300.0, 0.0)
+    assert rounds.look(290.0, used=True, inside=0) == ""
+    assert rounds.look(580.0, used=False, inside=1) == ""
+    assert rounds.look(879.0, used=False, inside=0) == ""
+    assert rounds.look(880.0, used=False, inside=0) == EXPIRED
+
+
+def test_canaries_do_not_keep_an_idle_model_alive() -> None:
+    rounds = Rounds(60.0, 100.0, 0.0)
+    assert rounds.look(60.0, used=False, inside=0) == CANARY
+    assert rounds.look(61.0, used=False, inside=1) == ""
+    rounds.sung(62.0)
+    assert rounds.look(100.0, used=False, inside=0) == EXPIRED
+
+
+def test_looking_when_told_to_a_model_goes_soon_after_its_time_and_never_before() -> None:
+    dice = random.Random(7)
+    for _ in range(200):
+        ttl, now, used, last = dice.uniform(0.1, 500), 0.0, False, 0.0
+        rounds = Rounds(dice.choice((0.0, 7.0)), ttl, now)
+        while True:
+            due = rounds.next(now)
+            while used_at := dice.random() < 0.3 and last < 3 * ttl and dice.uniform(now, due):
+                last, used = max(last, used_at), True
+            now, (was, used) = max(due, now), (used, False)
+            what = rounds.look(now, was, 0)
+            if what == CANARY:
+                rounds.sung(now)
+            if what == EXPIRED:
+                break
+        assert ttl <= now - last <= ttl * 1.3 + 0.2
