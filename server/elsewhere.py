@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .settings import ModelSettings
+
 
 class Elsewhere:
     """Where they are served and how they stand. Replaced as a whole, so it needs no lock."""
@@ -21,6 +23,10 @@ class Elsewhere:
     def states(self) -> dict[str, dict[str, Any]]:
         """Each one's state."""
         return {name: told["state"] for name, told in self._told.items()}
+
+    def settings(self) -> dict[str, ModelSettings]:
+        """What each is made of."""
+        return {name: ModelSettings(**told["settings"]) for name, told in self._told.items()}
 
     def where(self, name: Any) -> dict[str, Any] | None:
         """The addresses of a model's hosts, and their cells on the board; None for a model that is here."""

@@ -47,6 +47,7 @@ class Slot:
         self._condition = threading.Condition()
         self._served: Served | None = None
         self._trace = ""
+        self._raised = ("", "")
         self._failed_at = 0.0
 
     def start(self) -> None:
@@ -66,7 +67,7 @@ class Slot:
             self._condition.wait_for(lambda: self.state != LOADING)
             if self._served is not None:
                 return self._served
-            raise LoadFailed(self.reason or f"model {self.name!r} was unloaded") from (
+            raise LoadFailed(self.reason or f"model {self.name!r} was unloaded", *self._raised) from (
                 RemoteTraceback(self._trace) if self._trace else None
             )
 
@@ -77,6 +78,7 @@ class Slot:
             served, self._served = self._served, None
             self.state = ABSENT
             self.reason = self._trace = ""
+            self._raised = ("", "")
         self._changed()
         return served.obj if served is not None else None
 
@@ -91,14 +93,16 @@ class Slot:
         started = self._clock()
         served: Served | None = None
         reason = trace = ""
+        raised = ("", "")
         try:
             served = self._load()
         except BaseException as exc:  # SystemExit of a factory must not be silence
             reason, trace = self._explain(exc)
+            raised = (f"{type(exc).__module__}.{type(exc).__qualname__}", _plain(str(exc)))
         seconds = self._clock() - started
         with self._condition:
             self._served, self.reason, self._trace, self.seconds = served, reason, trace, seconds
-            self._failed_at = self._clock()
+            self._raised, self._failed_at = raised, self._clock()
             self.state = FAILED if served is None else READY
             self._condition.notify_all()
         if served is None:

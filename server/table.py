@@ -49,6 +49,11 @@ class Table:
             self._slots[name], self._settings[name] = slot, settings
         self._objects.announce(name, slot.wait)
 
+    def settings(self) -> dict[str, ModelSettings]:
+        """What each model is made of."""
+        with self._lock:
+            return dict(self._settings)
+
     def start(self, name: str) -> None:
         """Begin to load a model."""
         self._slot(name).start()

@@ -70,6 +70,10 @@ class Sessions:
                 self._open[address] = session
         return session
 
+    def addresses(self) -> list[str]:
+        """The hosts with which this process has a session, in the order in which they were first called."""
+        return list(self._open)
+
     def check(self, address: str, authkey: bytes | None) -> None:
         """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""
         self._connect(address, None, authkey if authkey != _own_key() else None).close()
