@@ -13,8 +13,9 @@ import pytest
 
 ort = pytest.importorskip("onnxruntime")
 
-import sharedmodel.client.onnxruntime as standin  # noqa: E402
 from onnxruntime.capi import onnxruntime_pybind11_state as real_errors  # noqa: E402
+
+import sharedmodel.client.onnxruntime as standin  # noqa: E402
 from sharedmodel.client.onnxruntime.capi import onnxruntime_pybind11_state as twin_errors  # noqa: E402
 from tests import onnx_graphs as graphs  # noqa: E402
 from tests.both import alike, embedded_host, outcome  # noqa: E402

@@ -21,9 +21,9 @@ def chosen(providers: Any, options: Any, *, fallback: bool) -> dict[str, Any]:
     except ValueError as exc:
         if not fallback:
             raise
-        line = "*" * 16
+        line = "*" * 15
         print(f"{line} EP Error {line}\nEP Error {exc} when using {providers}")
-        print(f"Falling back to {[_CPU]} and retrying.\n{'*' * 42}")
+        print(f"Falling back to {[_CPU]} and retrying.\n{'*' * 40}")
         named = {}
     if not named or named == {_CPU: {}}:
         return {}
