@@ -38,7 +38,7 @@ def needs_digests(models: Mapping[str, ModelSettings], wanted: Wanted) -> bool:
         return False
     sizes = [wanted.files[option]["size"] for option in unknown]
     return any(
-        _alike(model, wanted) and [_size(model.options.get(option)) for option in unknown] == sizes
+        _alike(model, wanted) and [_size(_full(wanted.kind, model.options).get(option)) for option in unknown] == sizes
         for model in models.values()
     )
 
@@ -58,20 +58,28 @@ def _alike(model: ModelSettings, wanted: Wanted) -> bool:
 
 
 def _plain(kind: str, options: dict[str, Any]) -> str:
-    """The options that count, defaults included, in a form that can be compared."""
-    details, cls = DETAILS[kind], adapter(kind)
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    full = getattr(cls, "compared", dict)({**defaults, **options})
-    left_out = {*details.paths, *details.own}
+    """The options that count, in a form that can be compared."""
+    left_out = {*DETAILS[kind].paths, *DETAILS[kind].own}
     # An empty one is one that was not given.
-    counts = {key: value for key, value in full.items() if key not in left_out and value not in (None, {}, [], ())}
+    counts = {
+        key: value
+        for key, value in _full(kind, options).items()
+        if key not in left_out and value not in (None, {}, [], ())
+    }
     return json.dumps(counts, sort_keys=True, default=list)
 
 
+def _full(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the defaults, as the adapter tells them apart."""
+    cls = adapter(kind)
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    full: dict[str, Any] = getattr(cls, "compared", dict)({**defaults, **options})
+    return full
+
+
 def _same_files(model: ModelSettings, wanted: Wanted) -> bool:
-    complete = getattr(adapter(wanted.kind), "compared", dict)
-    ours, theirs = complete(dict(model.options)), complete(dict(wanted.options))
+    ours, theirs = _full(wanted.kind, model.options), _full(wanted.kind, wanted.options)
     return all(
         _same_file(ours.get(option), theirs.get(option), wanted.files.get(option, {}).get("digest"))
         for option in DETAILS[wanted.kind].paths

@@ -23,8 +23,8 @@ from sharedmodel.errors import BadArgument, HostUnavailable, NotPermitted
 from sharedmodel.server.given import FOLDER, Given
 from tests import onnx_graphs as graphs
 from tests.both import alike, embedded_host, outcome
-from tests.ort_workers import added, mistake
 from tests.servers import Server, command, running_server, started
+from tests.standin_workers import added, mistake
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -178,7 +178,7 @@ def test_providers_are_taken_and_refused_as_onnxruntime_does(
 def test_processes_that_start_at_once_and_ask_for_the_same_get_one_copy(
     model: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, root = [sys.executable, "-m", "tests.ort_workers", str(model)], Path(__file__).parent.parent
+    code, root = [sys.executable, "-m", "tests.standin_workers", str(model)], Path(__file__).parent.parent
     try:
         running = [subprocess.Popen(code, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(4)]
         assert {process.communicate()[0] for process in running} == {"([2.0, 2.0, 2.0], [])\n"}

@@ -51,6 +51,8 @@ class CnOcr:
         det_root: str | Path | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(rec_model_name, str | None):
+            raise AttributeError(f"{type(rec_model_name).__name__!r} object has no attribute 'split'")
         given = {name: value for name, value in locals().items() if name not in ("self", "kwargs")}
         if rec_model_name is None and kwargs.get("model_name") is not None:  # as earlier versions had it
             given["rec_model_name"] = kwargs["model_name"]
@@ -75,8 +77,9 @@ class CnOcr:
 
     def ocr_for_single_line(self, img_fp: Any) -> dict[str, Any]:
         """{"text", "score"} of an image with one line."""
+        image = images.line(img_fp)
         with images.told_of(img_fp):
-            line: dict[str, Any] = self._call("ocr_for_single_line", images.line(img_fp), {})
+            line: dict[str, Any] = self._call("ocr_for_single_line", image, {})
         return line
 
     def ocr_for_single_lines(self, img_list: Any, batch_size: int = 1) -> list[dict[str, Any]]:

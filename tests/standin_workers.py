@@ -1,4 +1,4 @@
-"""What other processes do with a session; nothing here loads onnxruntime."""
+"""What other processes do with stand-ins; nothing here loads their libraries."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def added(session: ort.InferenceSession, number: int) -> tuple[list[float], list
 def mistake(session: ort.InferenceSession) -> Any:
     """Raises InvalidArgument."""
     return session.run(None, {"x": np.ones(3), "y": np.ones(3, "f4")})
+
+
+def lines_of(ocr: Any, path: str) -> tuple[Any, list[str]]:
+    """What is read on a page, and which heavy libraries this process has loaded."""
+    return ocr.ocr(path), sorted(HEAVY & set(sys.modules))
 
 
 if __name__ == "__main__":
