@@ -70,9 +70,9 @@ class Sessions:
                 self._open[address] = session
         return session
 
-    def addresses(self) -> list[str]:
-        """The hosts with which this process has a session, in the order in which they were first called."""
-        return list(self._open)
+    def living(self) -> list[Session]:
+        """The sessions of this process, in the order in which they were made."""
+        return [session for session in list(self._open.values()) if session.alive]
 
     def check(self, address: str, authkey: bytes | None) -> None:
         """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -13,24 +14,23 @@ import numpy as np
 from sharedmodel.client.backing import Backing
 from sharedmodel.client.host import Model
 from sharedmodel.client.raising import as_the_library
-from sharedmodel.client.refusing import refuse, refused
-from sharedmodel.errors import CannotCross
+from sharedmodel.client.refusing import refuse
+from sharedmodel.errors import CannotCross, HostLost, UnknownObject
 from sharedmodel.strings import packed, unpacked
 
 from . import wanting
 from .binding import IOBinding
 from .capi.onnxruntime_pybind11_state import raised, twin_of
-from .nodes import ModelMetadata, NodeArg
+from .described import Described
 from .options import RunOptions, SessionOptions
 from .providers import chosen
 from .values import OrtValue
 
 _STATUS: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 _CROSSING: Final = (np.ndarray, np.generic, str, bytes, int, float, list, tuple, dict, type(None))
-_DEVICES: Final = "the host alone knows its devices"
 
 
-class InferenceSession:
+class InferenceSession(Described):
     """A model in the host. Light; pickles by reference; for any number of threads and processes.
 
     Arguments, results and exceptions are those of `onnxruntime.InferenceSession`. Two that are made of the
@@ -71,15 +71,7 @@ class InferenceSession:
         with as_the_library(self._twin):
             self._backing = Backing(wanted, data)
             card = self._backing.call(lambda model: model.card())
-        self._inputs = [NodeArg(**arg) for arg in card["inputs"]]
-        self._outputs = [NodeArg(**arg) for arg in card["outputs"]]
-        self._overridable = [NodeArg(**arg) for arg in card["overridable"]]
-        self._meta = ModelMetadata(**card["modelmeta"])
-        self._providers: list[str] = card["providers"]
-        self._provider_options: dict[str, dict[str, str]] = card["provider_options"]
-        self._input_names = {arg.name for arg in (*self._inputs, *self._overridable)}
-        self._required = [arg.name for arg in self._inputs if not arg.type.startswith("optional")]
-        self._strings = any("string" in arg.type for arg in (*self._inputs, *self._outputs))
+        self._describe(card)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -162,8 +154,13 @@ class InferenceSession:
             return self._backing.call(run)
         if not isinstance(options, RunOptions):
             raise TypeError(f"run_options are RunOptions of this module, not {type(options).__name__}")
-        with options.used(lambda token: self._backing.call(lambda model: model.terminate(token))) as carried:
+        with options.used(self._terminate) as carried:
             return self._backing.call(lambda model: run(model, carried))
+
+    def _terminate(self, token: str) -> None:
+        # Where the host is gone, the run has ended already.
+        with contextlib.suppress(HostLost, UnknownObject):
+            self._backing.model.terminate(token)
 
     def _fed(self, feed: Any) -> dict[Any, Any]:
         self._validate(feed)
@@ -182,32 +179,6 @@ class InferenceSession:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": self._source if isinstance(self._source, str) else None}
-
-    # -- what it tells -----------------------------------------------------------------------------
-
-    def get_inputs(self) -> list[NodeArg]:
-        """Name, type and shape of each input."""
-        return self._inputs
-
-    def get_outputs(self) -> list[NodeArg]:
-        """Name, type and shape of each output."""
-        return self._outputs
-
-    def get_overridable_initializers(self) -> list[NodeArg]:
-        """Inputs that have a value already."""
-        return self._overridable
-
-    def get_modelmeta(self) -> ModelMetadata:
-        """Who made the model."""
-        return self._meta
-
-    def get_providers(self) -> list[str]:
-        """The execution providers that the host runs it with."""
-        return self._providers
-
-    def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """The options of each provider."""
-        return self._provider_options
 
     def get_session_options(self) -> SessionOptions:
         """The options that it was made with."""
@@ -234,26 +205,6 @@ class InferenceSession:
     ) -> OrtValue:
         """An uninitialised tensor in shared memory."""
         return OrtValue.ortvalue_from_shape_and_type(shape, element_type, device_type, device_id, vendor_id)
-
-    def end_profiling(self) -> str:
-        """Empty: there is no profile."""
-        return ""
-
-    def get_profiling_start_time_ns(self) -> int:
-        """0: there is no profile."""
-        return 0
-
-    def get_tuning_results(self) -> list[Any]:
-        """Empty: the processor has none."""
-        return []
-
-    set_tuning_results = refused("InferenceSession.set_tuning_results", "the model is shared")
-    set_ep_dynamic_options = refused("InferenceSession.set_ep_dynamic_options", "the model is shared")
-    run_with_ortvaluevector = refused("InferenceSession.run_with_ortvaluevector", "use run_with_ort_values")
-    get_input_memory_infos = refused("InferenceSession.get_input_memory_infos", _DEVICES)
-    get_output_memory_infos = refused("InferenceSession.get_output_memory_infos", _DEVICES)
-    get_input_epdevices = refused("InferenceSession.get_input_epdevices", _DEVICES)
-    get_provider_graph_assignment_info = refused("InferenceSession.get_provider_graph_assignment_info", _DEVICES)
 
 
 def _plain(value: Any) -> Any:

@@ -54,8 +54,8 @@ def dtype_of(element_type: Any) -> np.dtype[Any]:
 
 def shared_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """An array in memory that a host shares, or a plain one where this process has no session."""
-    for address in SESSIONS.addresses():
-        array = SESSIONS.current(address).empty(tuple(shape), dtype)
+    for session in SESSIONS.living():
+        array = session.empty(tuple(shape), dtype)
         if array is not None:
             return array
     return np.empty(tuple(shape), dtype)
@@ -64,8 +64,8 @@ def shared_empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
 def at_address(address: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """The array that lies at an address: in shared memory where it does, so that it is not copied."""
     nbytes = math.prod(shape) * dtype.itemsize
-    for host in SESSIONS.addresses():
-        found = SESSIONS.current(host).channel.requests.roots.at(address, nbytes)
+    for session in SESSIONS.living():
+        found = session.channel.requests.roots.at(address, nbytes)
         if found is not None:
             shared: Array = found.view(dtype).reshape(shape)
             return shared
