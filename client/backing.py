@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from .host import DIRECTORY, Host, Model, connect
 
 T = TypeVar("T")
 
+_UNKNOWN: Final = "-"  # the digest of what can't be compared by content
+_LOCATION: Final = b"\x0a\x08location\x12"  # as protobuf has an entry of that key
 _STEM: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -139,8 +142,17 @@ def _size(path: str) -> int | None:
 
 
 def _looked_at(path: str) -> dict[str, Any]:
+    """Size and digest; none of a model whose weights lie elsewhere: equal files may be different models."""
     try:
         with open(path, "rb") as file:
-            return {"size": os.fstat(file.fileno()).st_size, "digest": hashlib.file_digest(file, "sha256").hexdigest()}
+            size = os.fstat(file.fileno()).st_size
+            if size and refers_outside(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)):
+                return {"size": size, "digest": _UNKNOWN}
+            return {"size": size, "digest": hashlib.file_digest(file, "sha256").hexdigest()}
     except OSError:
-        return {"size": None, "digest": "-"}
+        return {"size": None, "digest": _UNKNOWN}
+
+
+def refers_outside(model: bytes | mmap.mmap) -> bool:
+    """Whether an ONNX model seems to have weights in other files: it names their location."""
+    return model.find(_LOCATION) >= 0

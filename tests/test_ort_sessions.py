@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,15 @@ def test_a_session_works_in_the_processes_of_a_pool(method: str, model: Path, re
         with pytest.raises(InvalidArgument, match="Unexpected input data type"):
             pool.submit(mistake, session).result()
     assert added(session, 1)[0] == [2.0] * 3
+
+
+def test_many_threads_use_one_session_at_once(reached: Server) -> None:
+    graph = graphs.mlp(128, 2)
+    session, theirs = standin.InferenceSession(graph), ort.InferenceSession(graph)
+    feeds = [{"x": np.random.default_rng(n).standard_normal((n % 5 + 1, 64), dtype=np.float32)} for n in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda feed: session.run(None, feed), feeds))
+    alike(found, [theirs.run(None, feed) for feed in feeds])
 
 
 def test_it_pickles_by_reference_without_the_bytes_it_was_made_of(reached: Server) -> None:
@@ -197,3 +206,18 @@ def test_a_configured_server_says_which_lines_to_add_and_they_are_right(runtime:
         alike(session.run(None, {"x": ones(4)}), [ones(4)])
         with pytest.raises(NotPermitted, match=r'path = "\.\.\."  # a file with the bytes of SHA-256'):
             standin.InferenceSession(graphs.several_outputs())
+
+
+def test_models_with_equal_files_and_other_weights_beside_them_are_not_taken_for_one_another(
+    runtime: str, tmp_path: Path
+) -> None:
+    import onnx
+
+    for folder in (Path(runtime), tmp_path):
+        model = onnx.load_from_string(graphs.mlp(16, 1))
+        onnx.save_model(model, folder / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert Path(runtime, "m.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+    with running_server('[models.theirs]\nkind = "onnx"\npath = "m.onnx"\n', runtime):
+        assert standin.InferenceSession(Path(runtime, "m.onnx"))._backing.model._name == "theirs"
+        with pytest.raises(NotPermitted):
+            standin.InferenceSession(tmp_path / "m.onnx")

@@ -17,6 +17,7 @@ Not carried: `rec_model` and `det_model`, the model objects themselves. Elsewher
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 if sys.platform == "linux":
     from .cn_ocr import CnOcr
@@ -26,3 +27,9 @@ else:
     fall_back("cnocr", globals())
 
 __all__ = ["CnOcr"]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(f"cnocr.{name} is not part of this stand-in; it has: {', '.join(__all__)}")

@@ -6,15 +6,12 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.client.backing import Wanted, file_path, refers_outside
 
 from .capi.onnxruntime_pybind11_state import raised
 from .options import SessionOptions
 
-# Weights beside the model are named in it by this key.
-_OUTSIDE = b"location"
 _FOLDER = "session.model_external_initializers_file_folder_path"
-_ORT_SUFFIX = ".ort"
 
 
 def of_file(path: str, options: dict[str, Any]) -> Wanted:
@@ -33,7 +30,7 @@ def of_file(path: str, options: dict[str, Any]) -> Wanted:
 def of_bytes(data: bytes, options: dict[str, Any]) -> Wanted:
     """A model that is given as bytes. Weights outside of it lie in the working directory of this process."""
     options = {**options, "in_memory": True}
-    if _OUTSIDE in data and _FOLDER not in options.get("config", {}):
+    if refers_outside(data) and _FOLDER not in options.get("config", {}):
         options["config"] = {**options.get("config", {}), _FOLDER: os.getcwd()}
     return Wanted.of("onnx", options, {}, ("path", data))
 
