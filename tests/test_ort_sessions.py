@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ import pytest
 
 import sharedmodel.client.onnxruntime as standin
 from sharedmodel.client import connect
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 from sharedmodel.errors import BadArgument, HostUnavailable, NotPermitted
 from sharedmodel.server.given import FOLDER, Given
 from tests import onnx_graphs as graphs
@@ -221,3 +222,18 @@ def test_models_with_equal_files_and_other_weights_beside_them_are_not_taken_for
         assert standin.InferenceSession(Path(runtime, "m.onnx"))._backing.model._name == "theirs"
         with pytest.raises(NotPermitted):
             standin.InferenceSession(tmp_path / "m.onnx")
+
+
+def test_a_model_with_several_hosts_of_its_own_is_found_and_its_runs_are_terminated(runtime: str) -> None:
+    Path(runtime, "add.onnx").write_bytes(graphs.add())
+    Path(runtime, "counting.onnx").write_bytes(graphs.counting())
+    config = '[models.counting]\nkind = "onnx"\npath = "counting.onnx"\nisolate = true\ninstances = 2\n'
+    with running_server(CONFIG + config, runtime):
+        session = standin.InferenceSession(graphs.counting())
+        assert session._backing.model._name == "counting"
+        options = standin.RunOptions()
+        timer = threading.Timer(0.1, setattr, (options, "terminate", True))
+        timer.start()
+        with pytest.raises(Fail, match="terminate flag"):
+            session.run(None, {"limit": np.array(10**12), "x": np.zeros(1, "f4")}, options)
+        timer.join()

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.host import Model
+from sharedmodel.client.host import Model, addresses_of, asked
 from sharedmodel.client.raising import as_the_library
 from sharedmodel.client.refusing import refuse
 from sharedmodel.errors import CannotCross, HostLost, UnknownObject
@@ -158,9 +158,12 @@ class InferenceSession(Described):
             return self._backing.call(lambda model: run(model, carried))
 
     def _terminate(self, token: str) -> None:
-        # Where the host is gone, the run has ended already.
-        with contextlib.suppress(HostLost, UnknownObject):
-            self._backing.model.terminate(token)
+        model = self._backing.model
+        # Of several instances each is told: which of them runs it is not known here. Where the host is gone,
+        # the run has ended already.
+        for address in addresses_of(model._where):
+            with contextlib.suppress(HostLost, UnknownObject):
+                asked(address, model._name, "terminate", token)
 
     def _fed(self, feed: Any) -> dict[Any, Any]:
         self._validate(feed)
