@@ -5,22 +5,29 @@
     host = connect()
     lines = host.model("ocr").ocr("page.png")
 
+Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime` and
+`sharedmodel.client.cnocr`; for imports inside other libraries, call `install()` before they happen.
+
 Importing it loads numpy, msgpack and posix_ipc, and nothing heavy.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "sharedmodel.client":
     raise ImportError("this is the folder of the package sharedmodel.client: import sharedmodel.client")
 
-from .host import Host, Model, connect
+from .redirect import install, uninstall
+
+if sys.platform == "linux":
+    from .host import Host, Model, connect
 
 if TYPE_CHECKING:
     from .aio import AsyncHost, AsyncModel, aconnect
 
-__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "aconnect", "connect"]
+__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "aconnect", "connect", "install", "uninstall"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,4 +36,6 @@ def __getattr__(name: str) -> Any:
         from . import aio
 
         return getattr(aio, name)
+    if name in ("Host", "Model", "connect"):
+        raise ImportError(f"{name}: a host needs Linux, and this is {sys.platform}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,6 +31,11 @@ def address_of(where: Where) -> str:
     return where if isinstance(where, str) else where.pick()
 
 
+def addresses_of(where: Where) -> list[str]:
+    """All that serve a model."""
+    return [where] if isinstance(where, str) else where.addresses
+
+
 def directory_of(where: Where) -> str:
     """Where the server's directory is asked for a model's fate."""
     return where if isinstance(where, str) else where.directory

@@ -8,20 +8,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sharedmodel import reply
-from sharedmodel.errors import NotPermitted
+from sharedmodel.errors import BadArgument, NotPermitted
 
 from .elsewhere import Elsewhere
+from .given import Given
 from .settings import ModelSettings
 from .suspects import Deaths
 from .table import Table
+from .versions import one_by_one
 
 NAME: Final = "#models"
-EXPOSED: Final = ("states", "describe", "load", "unload", "reload", "warmup", "verdict")
+EXPOSED: Final = ("states", "describe", "load", "obtain", "about", "unload", "reload", "warmup", "verdict")
 IDEMPOTENT: Final = EXPOSED
 
 
 class Directory:
-    """``loaded`` hears of what clients have changed in the models: a later host shall have it too."""
+    """``loaded`` hears of what clients have changed in the models: a later host shall have it too.
+
+    ``runtime_dir`` is where an embedded host keeps models that clients give as bytes.
+    """
 
     def __init__(
         self,
@@ -31,12 +36,16 @@ class Directory:
         *,
         embedded: bool,
         loaded: Callable[[str, dict[str, Any]], None] = lambda name, fields: None,
+        runtime_dir: str = "",
+        config: str | None = None,
     ) -> None:
         self._table = table
         self._elsewhere = elsewhere
         self._deaths = deaths
         self._embedded = embedded
         self._loaded = loaded
+        self._given = Given(runtime_dir)
+        self._config = config
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Each model's state, kind, and the reason if it failed."""
@@ -102,6 +111,53 @@ class Directory:
         self._table.add(name, settings)
         self._tell(name)
         self._table.start(name)
+
+    def obtain(
+        self, name: str, kind: str, options: dict[str, Any], files: dict[str, Any], data: bytes | None = None
+    ) -> dict[str, Any]:
+        """The model that a stand-in means: ``{"name": ...}``, or ``{"needs": "data" or "digests"}`` to be sure.
+
+        ``files`` tells size and SHA-256 of options that are files; one that is not among ``options`` is given
+        as bytes, ``data``. An embedded host loads it under ``name``; a configured one looks for it among its
+        own and raises NotPermitted with the lines to add.
+        """
+        if not self._embedded:
+            return self._listed(name, kind, options, files)
+        for option in [option for option in files if option not in options]:
+            digest = files[option]["digest"]
+            path = self._given.path(digest)
+            if path is None and data is None:
+                return {"needs": "data"}
+            options = {**options, option: path or self._given.keep(digest, bytes(data or b""))}
+        self._serve(name, {"kind": kind, **options})
+        return {"name": name}
+
+    def about(self, kind: str) -> dict[str, Any]:
+        """Version and abilities of the library behind a kind, where its adapter tells them."""
+        from .kinds import DETAILS, adapter
+
+        if kind not in DETAILS or not hasattr(adapter(kind), "about"):
+            raise BadArgument(f"nothing is known about {kind!r}")
+        told: dict[str, Any] = adapter(kind).about()
+        return told
+
+    def _listed(self, name: str, kind: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
+        from .kinds import DETAILS
+        from .matching import Wanted, find, lines, needs_digests
+
+        if kind not in DETAILS:
+            raise BadArgument(f"unknown kind {kind!r}; allowed: {', '.join(DETAILS)}")
+        models = one_by_one({**self._table.all_settings(), **self._elsewhere.settings()})
+        wanted = Wanted(kind, options, files)
+        found = find(models, wanted)
+        if found is not None:
+            return {"name": found}
+        if needs_digests(models, wanted):
+            return {"needs": "digests"}
+        raise NotPermitted(
+            "this server loads the models of its configuration only, and this one is not among them; add these "
+            f"lines to {self._config or 'it'} and send the server SIGHUP:\n\n{lines(name, wanted)}\n"
+        )
 
     def _tell(self, name: str) -> None:
         model, settings = self._table.settings(name)

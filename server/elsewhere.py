@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .names import model_of
+from .settings import ModelSettings
 
 
 class Elsewhere:
@@ -23,6 +24,10 @@ class Elsewhere:
     def states(self) -> dict[str, dict[str, Any]]:
         """Each one's state."""
         return {name: told["state"] for name, told in self._told.items()}
+
+    def settings(self) -> dict[str, ModelSettings]:
+        """What each is made of."""
+        return {name: ModelSettings(**told["settings"]) for name, told in self._told.items()}
 
     def where(self, name: Any) -> dict[str, Any] | None:
         """The addresses of a model's hosts, and their cells on the board; None for a model that is here.

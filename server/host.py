@@ -81,7 +81,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         service.load = reporter.load = Load(Board.open(Place(boot.directory).board, writable=True), boot.cell)
     for name, model in settings.models.items():
         table.add(name, model)
-    _publish_directory(objects, table, settings, reporter, elsewhere, deaths)
+    _publish_directory(objects, table, boot, reporter, elsewhere, deaths)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     if not alone:
@@ -99,14 +99,22 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
 
 
 def _publish_directory(
-    objects: Objects, table: Table, settings: Settings, reporter: Reporter, elsewhere: Elsewhere, deaths: Deaths
+    objects: Objects, table: Table, boot: Boot, reporter: Reporter, elsewhere: Elsewhere, deaths: Deaths
 ) -> None:
     def loaded(name: str, fields: dict[str, Any]) -> None:
         reporter.say(messages.LOADED, name, fields)
 
     objects.publish(
         directory.NAME,
-        directory.Directory(table, elsewhere, deaths, embedded=settings.embedded, loaded=loaded),
+        directory.Directory(
+            table,
+            elsewhere,
+            deaths,
+            embedded=boot.settings.embedded,
+            loaded=loaded,
+            runtime_dir=boot.directory,
+            config=boot.settings.config_file,
+        ),
         exposed=directory.EXPOSED,
         idempotent=directory.IDEMPOTENT,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import selectors
 from collections.abc import Callable, Iterator
@@ -109,6 +110,7 @@ class Hosts:
         keepers = [self._keepers[host] for host in hosts_of(self._settings, model) if host in self._keepers]
         return {
             "state": self.models()[model],
+            "settings": dataclasses.asdict(self._settings.models[model]),
             "addresses": [keeper.address for keeper in keepers],
             "cells": [keeper.cell for keeper in keepers],
             "board": self._place.board,

@@ -7,6 +7,8 @@ files        arguments that are files: position and name; clients read them with
 paths        options that are files of the host's
 threads      whether its constructor takes `threads`, processors that one call may use
 isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
+made         those of them that need not exist: the library makes them
+own          options that are the server's own affair: they change how fast an answer comes, never the answer
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ class Kind(NamedTuple):
     paths: tuple[str, ...] = ()
     isolate: bool = False
     threads: bool = False
+    made: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
     @property
     def idempotent(self) -> tuple[str, ...]:
@@ -40,6 +44,10 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
         "onnx": Kind(
             exposed=(
                 "run",
+                "run_packed",
+                "run_bound",
+                "terminate",
+                "card",
                 "get_inputs",
                 "get_outputs",
                 "get_overridable_initializers",
@@ -50,9 +58,10 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             default="run",
             paths=("path",),
             threads=True,
+            own=("threads", "inter_threads", "spinning", "in_memory"),
         ),
         "cnocr": Kind(
-            exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines"),
+            exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines", "card"),
             default="ocr",
             files={
                 "ocr": (0, "img"),
@@ -62,6 +71,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             paths=("rec_model_fp", "det_model_fp", "rec_vocab_fp", "rec_root", "det_root"),
             isolate=True,
             threads=True,
+            made=("rec_root", "det_root"),
+            own=("threads", "warm_up"),
         ),
     }
 )

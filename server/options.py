@@ -63,6 +63,6 @@ def _path(where: str, kind: str, key: str, value: Any, folder: Path | None, mist
         mistakes.append(Mistake(f"{where}.{key}", f"give an absolute path, not {value!r}"))
         return value
     full = os.path.normpath(os.path.join(folder or "/", expanded))
-    if not os.path.exists(full):
+    if key not in DETAILS[kind].made and not os.path.exists(full):
         mistakes.append(Mistake(f"{where}.{key}", f"no such file or folder: {full}"))
     return full

@@ -39,9 +39,11 @@ class Failure(NamedTuple):
     flight: int
     reason: str
     trace: str
+    type_name: str = ""  # of what was raised, and its own words
+    text: str = ""
 
     def error(self) -> LoadFailed:
-        exc = LoadFailed(self.reason)
+        exc = LoadFailed(self.reason, self.type_name, self.text)
         exc.__cause__ = RemoteTraceback(self.trace)
         return exc
 
@@ -223,7 +225,8 @@ class Slot:
 
     def _land_failed(self, number: int, exc: BaseException) -> None:
         reason, trace = self._explain(exc)
-        self._failure = Failure(number, reason, trace)
+        type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
+        self._failure = Failure(number, reason, trace, type_name, _plain(str(exc)))
         self._on(lifecycle.BROKE, reason)
         self._land_at(number)
         goes_on = "; the one that serves goes on" if self.served is not None else ""

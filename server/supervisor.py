@@ -26,6 +26,7 @@ from . import activation, logs, messages, reload
 from .control import Answer, ControlServer
 from .death import Death
 from .detach import detach
+from .given import Given
 from .herald import Herald
 from .hosts import Hosts
 from .keeper import KILL_AFTER, NEVER, Keeper
@@ -51,6 +52,8 @@ class Supervisor:
         # An embedded one that is just ending may still hold it: its successor waits.
         self._lock = Lock(place, wait=settings.grace + 2 * KILL_AFTER if settings.embedded else 0.0)
         collect_leftovers()
+        self._given = Given(place.directory)
+        self._given.sweep()
         self._selector = selectors.DefaultSelector()
         self.hosts = Hosts(place, self._selector, self._report, self._ended)
         self.hosts.apply(settings)
@@ -93,6 +96,7 @@ class Supervisor:
         self._signals.close()
         self._selector.close()
         collect_leftovers()
+        self._given.sweep()
         self._lock.close()
 
     # -- the hosts -------------------------------------------------------------------------------------

@@ -65,6 +65,11 @@ class Table:
         if settings.versions:
             self._objects.announce(name, lambda: self._ward_of(name).slot.wait())
 
+    def all_settings(self) -> dict[str, ModelSettings]:
+        """What each model is made of."""
+        with self._lock:
+            return dict(self._models)
+
     def start(self, name: str) -> None:
         """Begin to load a model, each version of it, except where it is lazy."""
         for full, (model, _) in list(self._model_of.items()):

@@ -13,10 +13,11 @@ Each is a model by itself, named `ocr@1`, `ocr@2`; `ocr` is the default one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .mistakes import Mistake
+from .names import full_name
 from .settings import ModelSettings
 
 KEYS: Final = ("versions", "default")
@@ -49,6 +50,14 @@ def check_versions(
     mistakes[before:] = dict.fromkeys(_where_it_is(where, mistake, versions) for mistake in mistakes[before:])
     default = _default(where, table, versions, mistakes)
     return ModelSettings(versions=checked).with_default(default)
+
+
+def one_by_one(models: Mapping[str, ModelSettings]) -> dict[str, ModelSettings]:
+    """Each version under its name on the wire, after the models that are one: what clients can call."""
+    plain = {name: model for name, model in models.items() if not model.versions}
+    return plain | {
+        full_name(name, version): one for name, model in models.items() for version, one in model.versions.items()
+    }
 
 
 def _default(where: str, table: dict[str, Any], versions: dict[str, Any], mistakes: list[Mistake]) -> str:

@@ -110,9 +110,20 @@ class Poisonous(SharedModelError):
 
 
 class LoadFailed(SharedModelError):
-    """The model could not be loaded; the message says why."""
+    """The model could not be loaded; the message says why.
+
+    ``type_name`` and ``text`` are the qualified name and the message of what its loading raised, or empty.
+    """
 
     code = "load-failed"
+
+    def __init__(self, message: str, type_name: str = "", text: str = "") -> None:
+        super().__init__(message, type_name, text)
+        self.type_name = type_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class NotEnoughMemory(LoadFailed):
@@ -123,14 +134,12 @@ class NotEnoughMemory(LoadFailed):
     code = "not-enough-memory"
 
     def __init__(self, message: str, needed: int = 0, in_use: int = 0, budget: int = 0, freeable: int = 0) -> None:
-        super().__init__(message, needed, in_use, budget, freeable)
+        super().__init__(message)
+        self.args = (message, needed, in_use, budget, freeable)
         self.needed = needed
         self.in_use = in_use
         self.budget = budget
         self.freeable = freeable
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class RemoteError(SharedModelError):

@@ -10,6 +10,8 @@ import weakref
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from .arena import PAGE
 from .tensor import Array, TensorRef
 
@@ -75,6 +77,18 @@ class Roots:
         if offset < 0 or offset + array.nbytes > root.ref.nbytes:
             return None
         return root.ref._replace(offset=root.ref.offset + offset, nbytes=array.nbytes)
+
+    def at(self, address: int, nbytes: int) -> Array | None:
+        """The bytes that lie at an address, if in one of the arrays; contiguous ones only."""
+        for root in list(self._by_id.values()):
+            array: Any = root()
+            if array is None or not array.flags.forc:
+                continue
+            offset = address - array.__array_interface__["data"][0]
+            if 0 <= offset <= array.nbytes - nbytes:
+                found: Array = array.ravel("K").view(np.uint8)[offset : offset + nbytes]
+                return found
+        return None
 
     @property
     def living(self) -> bool:

@@ -70,6 +70,10 @@ class Sessions:
                 self._open[address] = session
         return session
 
+    def living(self) -> list[Session]:
+        """The sessions of this process, in the order in which they were made."""
+        return [session for session in list(self._open.values()) if session.alive]
+
     def check(self, address: str, authkey: bytes | None) -> None:
         """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""
         self._connect(address, None, authkey if authkey != _own_key() else None).close()

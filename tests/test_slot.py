@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sharedmodel.errors import LoadFailed, RemoteTraceback
+from sharedmodel.failure import from_wire, to_wire
 from sharedmodel.server.lease import Leased
 from sharedmodel.server.lifecycle import (
     ABSENT,
@@ -127,6 +128,9 @@ def test_a_failure_is_told_with_its_reason_and_traceback() -> None:
     with pytest.raises(LoadFailed, match="model 'm' could not be loaded: OSError: disk on fire") as raised:
         slot.wait()
     assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert (raised.value.type_name, raised.value.text) == ("builtins.OSError", "disk on fire")
+    again = from_wire(to_wire(raised.value))
+    assert isinstance(again, LoadFailed) and (str(again), again.text) == (str(raised.value), "disk on fire")
     assert "disk on fire" in slot.describe()["reason"]
     settle(slot)
 

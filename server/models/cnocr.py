@@ -13,6 +13,7 @@ A call is mostly onnxruntime and OpenCV, which release the GIL: threads do use s
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 import os
 import threading
@@ -109,6 +110,21 @@ class CnOcrModel:
         """A first call to make: the small page."""
         return {"method": "ocr", "args": (_warm_up_page(),)}
 
+    def card(self) -> dict[str, Any]:
+        """Whether a page is searched for lines, and which family the recogniser is of."""
+        return {"detects": self._ocr.det_model is not None, "rec_space": str(self._ocr.rec_space)}
+
+    @staticmethod
+    def compared(options: dict[str, Any]) -> dict[str, Any]:
+        """The options as they are told apart: with the files that are taken, without threads."""
+        full = dict(options)
+        for part in ("rec", "det"):
+            name = full.get(f"{part}_model_name")
+            if name in _BUNDLED and not full.get(f"{part}_model_fp"):
+                full[f"{part}_model_fp"] = _bundled(name)
+            full[f"{part}_more_configs"] = _without_threads(full.get(f"{part}_more_configs") or {})
+        return full
+
     def close(self) -> None:
         """Lets the models go. Calls that are running keep them until they are done."""
         self._ocr = None
@@ -188,10 +204,15 @@ def _decoded(img: Any) -> Any:
     return np.array(upright.convert("RGB"))
 
 
-def _bundled(name: str) -> str:
-    import rapidocr
+def _bundled(name: str) -> str | None:
+    spec = importlib.util.find_spec("rapidocr")  # found, not imported
+    return None if spec is None or not spec.origin else str(Path(spec.origin).parent / "models" / _BUNDLED[name])
 
-    return str(Path(rapidocr.__file__).parent / "models" / _BUNDLED[name])
+
+def _without_threads(more: dict[str, Any]) -> dict[str, Any]:
+    engine = {key: value for key, value in more.get("engine_cfg", {}).items() if not key.endswith("_num_threads")}
+    rest = {key: value for key, value in more.items() if key != "engine_cfg"}
+    return {**rest, "engine_cfg": engine} if engine else rest
 
 
 def _warm_up_page() -> np.ndarray[Any, Any]:

@@ -12,21 +12,24 @@ or the plain run's error, at the price of running twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sharedmodel.reply import on_cancel
 from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
+from sharedmodel.server.models.onnx_bound import run_bound
+from sharedmodel.server.models.onnx_options import (
+    Optimization,
+    Terminable,
+    providers_of,
+    run_options,
+    session_options,
+)
+from sharedmodel.strings import packed, unpacked
 
 Provider = str | tuple[str, dict[str, Any]]
 
-# RunOptions' attributes that a dict may set; `terminate` is the caller's cancel, not an option.
-_RUN_OPTIONS = (
-    "log_severity_level",
-    "log_verbosity_level",
-    "logid",
-    "only_execute_path_to_fetches",
-)
 _CANARY_MOST = 64 << 20  # bytes
 _FATAL = 4
 
@@ -36,10 +39,18 @@ class OnnxModel:
 
     path       the file; weights stored beside it are found there. Or a model's bytes.
     threads    intra-op threads; None takes every processor this process may use
+    inter_threads        of the parallel execution mode
     providers  execution providers in order of preference, as InferenceSession takes them
+    provider_options     for each of them, its options
     spinning   let idle intra-op threads burn a processor for lower latency (onnxruntime's own
                default; off here because a host is shared)
+    optimization         of the graph: "none", "basic", "extended", "layout" or "all"
+    parallel   the execution mode: branches of the graph side by side
+    deterministic        use_deterministic_compute
+    free_dimensions, free_denotations    sizes of symbolic dimensions, by name and by denotation
+    disabled_optimizers  names of graph optimizers to leave out
     config     further session entries, such as {"session.disable_prepacking": "1"}
+    in_memory  read the file here and give onnxruntime its bytes, as of a model without a folder
     """
 
     def __init__(
@@ -47,21 +58,35 @@ class OnnxModel:
         path: str | os.PathLike[str] | bytes,
         *,
         threads: int | None = None,
+        inter_threads: int | None = None,
         providers: Sequence[Provider] = ("CPUExecutionProvider",),
+        provider_options: Sequence[Mapping[str, str]] | None = None,
         spinning: bool = False,
+        optimization: Optimization = "all",
+        parallel: bool = False,
+        deterministic: bool = False,
+        free_dimensions: Mapping[str, int] | None = None,
+        free_denotations: Mapping[str, int] | None = None,
+        disabled_optimizers: Sequence[str] = (),
         config: Mapping[str, str] | None = None,
+        in_memory: bool = False,
     ) -> None:
         # Read at import: without it onnxruntime writes telemetry files and starts a thread.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-        for name, value in (config or {}).items():
-            options.add_session_config_entry(name, value)
-        model = path if isinstance(path, bytes) else os.fspath(path)
-        session = onnxruntime.InferenceSession(model, options, providers=list(providers))
+        options = session_options(
+            threads=threads, inter_threads=inter_threads, spinning=spinning, optimization=optimization,
+            parallel=parallel, deterministic=deterministic, free_dimensions=free_dimensions,
+            free_denotations=free_denotations, config=config,
+        )  # fmt: skip
+        session = onnxruntime.InferenceSession(
+            _read(path) if in_memory else path if isinstance(path, bytes) else os.fspath(path),
+            options,
+            providers=providers_of(providers, provider_options),
+            disabled_optimizers=list(disabled_optimizers),
+        )
+        self._terminable = Terminable()
         self._new_options = onnxruntime.RunOptions
         self._open: tuple[Any, BoundSession] | None = (session, BoundSession(session))
 
@@ -75,13 +100,71 @@ class OnnxModel:
         do not cross. `run_options`: None, onnxruntime's own object, or a dict of
         its attributes, such as {"log_severity_level": 3, "entries": {"name": "value"}}."""
         _, bound = self._opened()
-        options = self._run_options(run_options)
+        with self._stoppable(run_options) as options:
+            return [_crossing(output) for output in bound.run(output_names, input_feed, options)]
+
+    def run_packed(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], options: Any = None
+    ) -> list[Any]:
+        """The same, but strings of any length are packed as `sharedmodel.strings` has it, in and out."""
+        _, bound = self._opened()
+        feed = {name: unpacked(value) for name, value in input_feed.items()}
+        with self._stoppable(options) as made:
+            return [packed(output) for output in bound.run(output_names, feed, made)]
+
+    def run_bound(
+        self,
+        inputs: Sequence[tuple[str, Any]],
+        outputs: Sequence[tuple[str, Sequence[int] | None, str | None]],
+        options: Any = None,
+    ) -> list[Any]:
+        """As `run_with_iobinding`: inputs (name, array) and outputs (name, shape or None, dtype or None)."""
+        session, _ = self._opened()
+        arrays = [(name, unpacked(value)) for name, value in inputs]
+        with self._stoppable(options) as made:
+            return [packed(output) for output in run_bound(session, arrays, outputs, made)]
+
+    def terminate(self, token: str) -> None:
+        """End the run whose options have this "token", now or when it comes: as `RunOptions.terminate`."""
+        self._terminable.terminate(token)
+
+    @contextmanager
+    def _stoppable(self, given: Any) -> Iterator[Any]:
+        """onnxruntime's RunOptions, terminated when the caller gives up, or says so by its token."""
+        plain = given is None or isinstance(given, Mapping)
+        options = run_options(self._new_options, given) if plain else given
+        token = given.get("token") if isinstance(given, Mapping) else None
 
         def stop() -> None:
             options.terminate = True
 
-        with on_cancel(stop):
-            return [_crossing(output) for output in bound.run(output_names, input_feed, options)]
+        with self._terminable.running(token, options) if token else nullcontext(), on_cancel(stop):
+            yield options
+
+    def card(self) -> dict[str, Any]:
+        """All that the `get_...` methods tell, at once."""
+        return {
+            "inputs": self.get_inputs(),
+            "outputs": self.get_outputs(),
+            "overridable": self.get_overridable_initializers(),
+            "modelmeta": self.get_modelmeta(),
+            "providers": self.get_providers(),
+            "provider_options": self.get_provider_options(),
+        }
+
+    @staticmethod
+    def about() -> dict[str, Any]:
+        """The onnxruntime of this host."""
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        import onnxruntime
+
+        return {
+            "version": onnxruntime.__version__,
+            "available_providers": list(onnxruntime.get_available_providers()),
+            "all_providers": list(onnxruntime.get_all_providers()),
+            "device": onnxruntime.get_device(),
+            "build_info": onnxruntime.get_build_info(),
+        }
 
     def get_inputs(self) -> list[dict[str, Any]]:
         return [_described(arg) for arg in self._session.get_inputs()]
@@ -138,20 +221,10 @@ class OnnxModel:
             raise RuntimeError("this model is closed")
         return opened
 
-    def _run_options(self, given: Any) -> Any:
-        if given is not None and not isinstance(given, Mapping):
-            return given
-        options = self._new_options()
-        for name, value in (given or {}).items():
-            if name == "entries":
-                for entry, text in value.items():
-                    options.add_run_config_entry(entry, text)
-            elif name in _RUN_OPTIONS:
-                setattr(options, name, value)
-            else:
-                allowed = ", ".join((*_RUN_OPTIONS, "entries"))
-                raise ValueError(f"run_options[{name!r}] is unknown; allowed: {allowed}")
-        return options
+
+def _read(path: Any) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _crossing(output: Any) -> Any:

@@ -31,6 +31,10 @@ _BINDABLE = {
     "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
+# How a run that was ended says so; and how the same error begins in place, and in a plain run.
+_TERMINATED = "terminate flag being set to true"
+_IN_PLACE = "Error in execution: "
+_FAILED = "[ONNXRuntimeError] : 1 : FAIL : "
 # RunOptions' own levels: 2 warns, 4 reports only what ends the process.
 _FATAL = 4
 
@@ -48,6 +52,7 @@ class BoundSession:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self._session = session
         self._binding = native.SessionIOBinding
+        self._fail = native.Fail
         self._device = onnxruntime.OrtDevice.make("cpu", 0)._get_c_device()
         self._inputs = [(arg.name, _dtype(arg.type)) for arg in inputs]
         self._outputs = {arg.name: (at, _dtype(arg.type)) for at, arg in enumerate(outputs)}
@@ -64,7 +69,9 @@ class BoundSession:
         options.log_severity_level = _FATAL
         try:
             return self._run_in_place(arrays, wanted, options, key)
-        except Exception:
+        except Exception as exc:
+            if options.terminate and _TERMINATED in str(exc):
+                raise self._fail(f"{_FAILED}{str(exc).removeprefix(_IN_PLACE)}") from None
             options.log_severity_level = level
             return self._run_plainly(arrays, wanted, options, key)
         finally:

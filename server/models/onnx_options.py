@@ -1,0 +1,115 @@
+"""onnxruntime's SessionOptions and RunOptions from plain values, which a configuration or a call can hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+Optimization = Literal["none", "basic", "extended", "layout", "all"]
+
+_LEVELS = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "layout": "ORT_ENABLE_LAYOUT",
+    "all": "ORT_ENABLE_ALL",
+}
+# RunOptions' attributes that a dict may set.
+_RUN_OPTIONS = (
+    "log_severity_level",
+    "log_verbosity_level",
+    "logid",
+    "only_execute_path_to_fetches",
+    "terminate",
+)
+_EARLY_MOST = 256
+
+
+def session_options(
+    *,
+    threads: int | None,
+    inter_threads: int | None,
+    spinning: bool,
+    optimization: Optimization,
+    parallel: bool,
+    deterministic: bool,
+    free_dimensions: Mapping[str, int] | None,
+    free_denotations: Mapping[str, int] | None,
+    config: Mapping[str, str] | None,
+) -> Any:
+    """SessionOptions; what each value means is said by `OnnxModel`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = inter_threads or 0
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[optimization])
+    if parallel:
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.use_deterministic_compute = deterministic
+    for name, size in (free_dimensions or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
+    for denotation, size in (free_denotations or {}).items():
+        options.add_free_dimension_override_by_denotation(denotation, size)
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    for name, value in (config or {}).items():
+        options.add_session_config_entry(name, value)
+    return options
+
+
+def providers_of(providers: Sequence[Any], options: Sequence[Mapping[str, str]] | None) -> list[Any]:
+    """Providers as InferenceSession takes them: each with its options, if it has any."""
+    if not options:
+        return list(providers)
+    return [(name, dict(given)) for name, given in zip(providers, options, strict=True)]
+
+
+def run_options(new: type, given: Mapping[str, Any] | None) -> Any:
+    """RunOptions. Raises ValueError for an option that there is not."""
+    options = new()
+    for name, value in (given or {}).items():
+        if name == "entries":
+            for entry, text in value.items():
+                options.add_run_config_entry(entry, text)
+        elif name in _RUN_OPTIONS:
+            setattr(options, name, value)
+        elif name != "token":
+            allowed = ", ".join((*_RUN_OPTIONS, "entries"))
+            raise ValueError(f"run_options[{name!r}] is unknown; allowed: {allowed}")
+    return options
+
+
+class Terminable:
+    """Runs that can be ended by a token, whichever comes first: the run, or word that it shall end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, Any] = {}
+        self._early: dict[str, None] = {}
+
+    @contextmanager
+    def running(self, token: str, options: Any) -> Iterator[None]:
+        with self._lock:
+            self._running[token] = options
+            if token in self._early:
+                del self._early[token]
+                options.terminate = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[token]
+
+    def terminate(self, token: str) -> None:
+        with self._lock:
+            options = self._running.get(token)
+            if options is not None:
+                options.terminate = True
+                return
+            # Most are of runs that are over: few are kept.
+            if len(self._early) >= _EARLY_MOST:
+                del self._early[next(iter(self._early))]
+            self._early[token] = None
