@@ -48,8 +48,8 @@ class BoundSession:
         self._session = session
         self._binding = native.SessionIOBinding
         self._device = onnxruntime.OrtDevice.make("cpu", 0)._get_c_device()
-        self._inputs = [(arg.name, _dtype(arg.type)) for arg in inputs]
-        self._outputs = {arg.name: (at, _dtype(arg.type)) for at, arg in enumerate(outputs)}
+        self._inputs = [(arg.name, dtype_of(arg.type)) for arg in inputs]
+        self._outputs = {arg.name: (at, dtype_of(arg.type)) for at, arg in enumerate(outputs)}
         self._shapes = ShapeBook([arg.shape for arg in inputs], [arg.shape for arg in outputs])
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], options: Any) -> list[Any]:
@@ -142,6 +142,6 @@ class BoundSession:
         return results
 
 
-def _dtype(kind: str) -> np.dtype[Any] | None:
+def dtype_of(kind: str) -> np.dtype[Any] | None:
     bindable = _BINDABLE.get(kind)
     return None if bindable is None else np.dtype(bindable)
