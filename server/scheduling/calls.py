@@ -1,19 +1,59 @@
-"""A session's call as a job of a model's lanes."""
+"""A session's calls as jobs of a model's lanes.
+
+turn = schedule.admit(call)     it waits, or was refused: None, and this thread is free again
+if turn: seconds = turn.work()  this thread runs the call, then whatever waits
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from sharedmodel.call import Call
 from sharedmodel.objects import Served
 from sharedmodel.peer import Peer
 
 from .batching import Batching, Measure, Request
+from .lanes import Lane, Lanes
 
 _NOTHING: Final[Any] = ()
 _SINGLE: Final = Measure(None)
+
+
+class Turn(NamedTuple):
+    """A thread's turn at a model. ``at_once``: its call runs now; else it may first wait for others."""
+
+    lanes: Lanes[CallJob]
+    lane: Lane[CallJob]
+    job: CallJob
+    at_once: bool
+
+    def work(self) -> float:
+        """Run calls until none waits. The seconds that the method of the first ran, 0 if it ran elsewhere."""
+        self.lanes.work(self.lane)
+        return self.job.took
+
+
+class Schedule:
+    """How calls of one model's ``methods`` come to run; the others are none of its business.
+
+    Where calls are let in one at a time (quarantine) there must be no ``batching``.
+    """
+
+    def __init__(
+        self, served: Served, lanes: Lanes[CallJob], methods: Iterable[str], batching: Batching | None = None
+    ) -> None:
+        self.lanes = lanes
+        self.methods = frozenset(methods)
+        self._served = served
+        self._batching = batching
+
+    def admit(self, call: Call, priority: int = 0) -> Turn | None:
+        """Take a call in; it is answered sooner or later. A turn must be worked off, here or on another thread."""
+        job = CallJob(call, self._served, self._batching, priority)
+        lane = self.lanes.admit(job)
+        return None if lane is None else Turn(self.lanes, lane, job, bool(lane.jobs))
 
 
 class CallJob:
@@ -22,7 +62,19 @@ class CallJob:
     ``took`` is how many seconds its method ran alone, once it has.
     """
 
-    __slots__ = ("_begun", "_withdraw", "call", "deadline", "key", "length", "priority", "rows", "served", "took")
+    __slots__ = (
+        "_begun",
+        "_token",
+        "_withdraw",
+        "call",
+        "deadline",
+        "key",
+        "length",
+        "priority",
+        "rows",
+        "served",
+        "took",
+    )
 
     def __init__(self, call: Call, served: Served, batching: Batching | None = None, priority: int = 0) -> None:
         fit = _SINGLE
@@ -35,6 +87,7 @@ class CallJob:
         self.priority = priority
         self.took = 0.0
         self._begun = False
+        self._token: Any = None
         self._withdraw: Callable[[], None] | None = None
 
     @property
@@ -60,7 +113,9 @@ class CallJob:
 
     def request(self) -> Request:
         self._begin()
-        call = self.call
+        call, watch = self.call, self.served.watch
+        if watch is not None:
+            self._token = watch.entered(call)
         args, kwargs = call.args, call.kwargs
         call.args = call.kwargs = _NOTHING
         return Request(call.method, args, kwargs, call)
@@ -73,10 +128,21 @@ class CallJob:
             call.peer.answer(call, data)
         except BaseException as exc:
             call.fail(exc)
+        finally:
+            self._leave()
 
     def fail(self, exc: BaseException) -> None:
         self._begin()
-        self.call.fail(exc)
+        try:
+            self.call.fail(exc)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The watch need not note it any longer, if it did."""
+        watch, token, self._token = self.served.watch, self._token, None
+        if watch is not None and token is not None:
+            watch.left(token)
 
     def _begin(self) -> None:
         """It is not in the queue any more."""

@@ -118,7 +118,7 @@ class Lanes(Generic[J]):
         if waited:
             self._turn_away(job, Cancelled("the call was cancelled before it ran"), "cancelled")
 
-    def drain(self, timeout: float | None) -> bool:
+    def drain(self, timeout: float) -> bool:
         """Refuse new jobs and wait until all there are have ended; whether they have in time. Idempotent."""
         with self._lock:
             self._draining = True
