@@ -92,6 +92,7 @@ class PolicyMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         self.check(self.policy.take(self.now))
+        self.reap()  # as the lanes do; a cancelled job has left the queue by then
 
     @rule()
     def take_all(self) -> None:
