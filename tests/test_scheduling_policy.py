@@ -37,7 +37,8 @@ class PolicyMachine(RuleBasedStateMachine):
     def begin(self, scheduling: Scheduling) -> None:
         self.settings = scheduling
         self.policy: Policy[FakeJob] = Policy(scheduling)
-        self.now = 0.0
+        self.now = 1.0
+        self.hurried = False
         self.waiting: dict[FakeJob, float] = {}
 
     @rule(
@@ -97,12 +98,14 @@ class PolicyMachine(RuleBasedStateMachine):
     @rule()
     def take_all(self) -> None:
         self.policy.hurry()
+        self.hurried = True
         while self.waiting:
             self.check(self.policy.take(self.now))
             self.reap()
         for emptied in ("_entries", "_places", "_groups", "_levels", "_due", "_deadlines"):
             assert not len(getattr(self.policy, emptied)), emptied
         self.policy = Policy(self.settings)
+        self.hurried = False
 
     @invariant()
     def it_knows_how_many_wait(self) -> None:
@@ -122,10 +125,22 @@ class PolicyMachine(RuleBasedStateMachine):
             budget = self.settings.token_budget
             assert budget is None or rows * max(1, *(job.length for job in jobs)) <= budget
         assert batch.waited == pytest.approx(sum(self.now - self.waiting[job] for job in jobs))
+        self.check_that_it_had_no_longer_to_wait(self.kind(jobs[0]))
         for job in jobs:
             older = next(other for other in self.waiting if self.turn(other) == self.turn(job) and not self.dead(other))
             assert older is job
             del self.waiting[job]
+
+    def check_that_it_had_no_longer_to_wait(self, kind: Any) -> None:
+        jobs = [job for job in self.waiting if self.kind(job) == kind and not self.expired(job)]
+        budget, wait = self.settings.token_budget, self.settings.max_wait
+        full = sum(max(1, job.rows) for job in jobs) >= self.settings.max_batch
+        tokens = sum(max(1, job.rows) * max(1, job.length) for job in jobs)
+        ripe = any(
+            self.waiting[job] + wait <= self.now or (job.deadline or self.now + 99) < self.waiting[job] + wait
+            for job in jobs
+        )
+        assert kind is None or self.hurried or full or ripe or (budget is not None and tokens >= budget)
 
     def check_that_nothing_is_due(self, again: float | None) -> None:
         live = [job for job in self.waiting if not self.dead(job)]
@@ -229,6 +244,18 @@ def test_a_low_priority_is_passed_over_sixteen_times_and_not_for_ever() -> None:
     assert seen.count(2) >= 300
 
 
+def test_a_priority_that_had_nothing_waiting_was_not_passed_over() -> None:
+    low = FakeJob("low", priority=-1)
+    policy = filled(Scheduling(priorities=True), [FakeJob("h") for _ in range(100)] + [low])
+    for _ in range(PATIENCE - 1):
+        assert clients(policy.take(0.0).jobs) == "h"
+    policy.withdraw(low)
+    policy.offer(FakeJob("low", priority=-1), 0.0)
+    for _ in range(PATIENCE):
+        assert clients(policy.take(0.0).jobs) == "h"
+    assert clients(policy.take(0.0).jobs) == "low"
+
+
 def test_a_batch_waits_until_it_is_full_or_its_oldest_job_has_waited_long_enough() -> None:
     policy = filled(Scheduling(max_batch=3, max_wait=2.0), [FakeJob(key="k")], now=10.0)
     assert policy.take(10.0).again == 12.0
@@ -238,6 +265,18 @@ def test_a_batch_waits_until_it_is_full_or_its_oldest_job_has_waited_long_enough
     for _ in range(3):
         policy.offer(FakeJob(key="k"), 20.0)
     assert policy.ready(20.0) and len(policy.take(20.0).jobs) == 3
+
+
+def test_what_remains_when_those_who_need_not_wait_are_gone_waits_its_own_time() -> None:
+    policy = filled(Scheduling(max_batch=8, max_wait=2.0, token_budget=50), [FakeJob(key="k"), FakeJob(key="l")])
+    policy.offer(FakeJob(key="l"), 1.5)
+    assert len(policy.take(2.0).jobs) == 1 and policy.ready(2.0)
+    assert policy.withdraw(next(iter(policy._entries)))
+    assert policy.take(2.0).again == 3.5
+    for length in (60, 10):
+        policy.offer(FakeJob(key="k", length=length), 3.0)
+    assert [job.length for job in policy.take(3.0).jobs] == [60]
+    assert policy.take(3.0).again == 3.5
 
 
 def test_a_job_whose_deadline_would_not_bear_the_wait_does_not_wait() -> None:
@@ -253,6 +292,13 @@ def test_a_short_text_does_not_wait_in_a_batch_with_a_very_long_one() -> None:
     policy = filled(Scheduling(max_batch=8, buckets=(8, 64)), [FakeJob(key="k", length=n) for n in lengths])
     batches = [[job.length for job in policy.take(0.0).jobs] for _ in range(2)]
     assert sorted(batches) == [[3, 5, 8], [500, 480]]
+
+
+def test_a_job_that_was_cancelled_is_in_no_batch() -> None:
+    jobs = [FakeJob(key="k", length=at, cancelled=at in (0, 2)) for at in range(5)]
+    policy = filled(Scheduling(max_batch=8), jobs)
+    assert [job.length for job in policy.take(0.0).jobs] == [1, 3, 4]
+    assert [(job.length, why) for job, why in policy.reap(0.0)] == [(0, "cancelled"), (2, "cancelled")]
 
 
 def test_padding_counts_against_the_token_budget_and_a_job_beyond_it_runs_alone() -> None:

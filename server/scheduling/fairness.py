@@ -46,7 +46,6 @@ class Accounts:
             account = self._accounts[client] = Account(client, self.clock)
         elif not account.waiting:
             self._ahead.discard(client)
-            account.served = max(account.served, self.clock)
         account.waiting += 1
         self.waiting += 1
         return account
