@@ -74,8 +74,7 @@ class Policy(Generic[J]):
             if entries := self._gather(shelf):
                 self._count(shelf.level)
                 return Batch([entry.job for entry in entries], sum([now - entry.arrived for entry in entries]), None)
-        due = self._due.first()
-        return Batch([], 0.0, None if due is None else due[0])
+        return Batch([], 0.0, (self._due.first() or (None,))[0])
 
     def ready(self, now: float) -> bool:
         """Whether `take` would look for a batch now, rather than wait."""
