@@ -204,3 +204,14 @@ def counting() -> bytes:
         [_info("limit", (), TensorProto.INT64), _info("x", (1,))],
         [_info("y", (1,))],
     )
+
+
+def lookup(entries: int = 10) -> bytes:
+    """Rows (n, 4) of a table by number (n): a number beyond it fails while the model runs."""
+    table = np.arange(entries * 4, dtype=np.float32).reshape(entries, 4)
+    return build(
+        [helper.make_node("Gather", ["table", "x"], ["y"], axis=0)],
+        [_info("x", ("n",), TensorProto.INT64)],
+        [_info("y", ("n", 4))],
+        {"table": table},
+    )

@@ -54,8 +54,8 @@ class BoundSession:
         self._binding = native.SessionIOBinding
         self._fail = native.Fail
         self._device = onnxruntime.OrtDevice.make("cpu", 0)._get_c_device()
-        self._inputs = [(arg.name, _dtype(arg.type)) for arg in inputs]
-        self._outputs = {arg.name: (at, _dtype(arg.type)) for at, arg in enumerate(outputs)}
+        self._inputs = [(arg.name, dtype_of(arg.type)) for arg in inputs]
+        self._outputs = {arg.name: (at, dtype_of(arg.type)) for at, arg in enumerate(outputs)}
         self._shapes = ShapeBook([arg.shape for arg in inputs], [arg.shape for arg in outputs])
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], options: Any) -> list[Any]:
@@ -154,19 +154,19 @@ def zeros(arg: Any) -> Array | None:
     """An input of zeros (or empty strings), symbolic dimensions taken as 1. None where numpy has no such type."""
     if arg.type == "tensor(string)":
         return np.full(_smallest(arg), "", object)
-    dtype = _dtype(arg.type)
+    dtype = dtype_of(arg.type)
     return None if dtype is None else np.zeros(_smallest(arg), dtype)
 
 
 def nbytes(arg: Any) -> int:
     """The size of those zeros."""
-    return math.prod(_smallest(arg)) * (_dtype(arg.type) or np.dtype(object)).itemsize
+    return math.prod(_smallest(arg)) * (dtype_of(arg.type) or np.dtype(object)).itemsize
 
 
 def _smallest(arg: Any) -> tuple[int, ...]:
     return tuple(dim if isinstance(dim, int) else 1 for dim in arg.shape)
 
 
-def _dtype(kind: str) -> np.dtype[Any] | None:
+def dtype_of(kind: str) -> np.dtype[Any] | None:
     bindable = _BINDABLE.get(kind)
     return None if bindable is None else np.dtype(bindable)

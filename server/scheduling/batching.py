@@ -1,0 +1,166 @@
+"""Several calls run as one: what an adapter has to offer for it, and what is done with that.
+
+An adapter that can batch offers a `Batching`; the lanes ask it which calls fit together and have it run
+them. Each caller's result is then its own: what a run made for all of them is copied into memory of each
+caller's session (`own`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sharedmodel import reply
+from sharedmodel.errors import Cancelled
+from sharedmodel.reply import Serving
+from sharedmodel.tensor import Array
+
+from .job import Job
+
+logger = logging.getLogger("sharedmodel.host")
+
+
+class Measure(NamedTuple):
+    """How a call fits into a batch: only beside equal keys; rows it adds; its longest row (see `job.Asked`)."""
+
+    key: Hashable
+    rows: int = 1
+    length: int = 1
+
+
+class Request(NamedTuple):
+    """One call of several that run together. ``serving``: the call itself, None outside a host."""
+
+    method: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    serving: Serving | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its caller has given up."""
+        return self.serving is not None and self.serving.cancelled
+
+    def own(self, array: Array) -> Array:
+        """A copy in memory of the caller's session, which keeps nothing of the original alive."""
+        with serving(self.serving):
+            copy = reply.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
+
+
+class Batching(Protocol):
+    """An adapter's way to run several calls as one."""
+
+    def measure(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Measure | None:
+        """How a call fits into a batch; None: it runs alone. Raises nothing, whatever the arguments are."""
+
+    def run(self, requests: Sequence[Request]) -> list[Any]:
+        """Each request's result, or the exception that it ends with, in their order.
+
+        What fails for one must not fail the others. Must not keep ``requests``.
+        """
+
+
+class Together:
+    """The calls of a batch as one: given up when all of them are."""
+
+    def __init__(self, calls: Sequence[Serving]) -> None:
+        self._calls = list(calls)
+        self._lock = threading.Lock()
+        self._hooks: dict[Callable[[], None], list[Callable[[], None]]] = {}
+
+    def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
+        """Nobody's memory: results are copied to each caller afterwards."""
+        return None
+
+    @property
+    def cancelled(self) -> bool:
+        return all(call.cancelled for call in self._calls)
+
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        """Have it called once, when the last of the calls is given up."""
+        left = set(range(len(self._calls)))
+
+        def gone(number: int) -> None:
+            with self._lock:
+                last = left == {number}
+                left.discard(number)
+            if last:
+                callback()
+
+        hooks = [_bound(gone, number) for number in range(len(self._calls))]
+        self._hooks[callback] = hooks
+        for call, hook in zip(self._calls, hooks, strict=True):
+            call.add_callback(hook)
+
+    def remove_callback(self, callback: Callable[[], None]) -> None:
+        for call, hook in zip(self._calls, self._hooks.pop(callback, ()), strict=False):
+            call.remove_callback(hook)
+
+
+@contextlib.contextmanager
+def serving(call: Serving | None) -> Iterator[None]:
+    """What runs within it on this thread serves this call (see `sharedmodel.reply`)."""
+    before = reply.current.call
+    reply.current.call = call
+    try:
+        yield
+    finally:
+        reply.current.call = before
+
+
+@contextlib.contextmanager
+def serving_all(requests: Sequence[Request]) -> Iterator[None]:
+    """What runs within it serves all of these; it is cancelled when all of them are."""
+    calls = [request.serving for request in requests if request.serving is not None]
+    with serving(Together(calls) if len(calls) == len(requests) else None):
+        yield
+
+
+def each_alone(requests: Sequence[Request], run: Callable[[Request], Any]) -> list[Any]:
+    """Each request's result, or the exception that ``run`` raised for it; none for who has given up."""
+    return [_alone(request, run) for request in requests]
+
+
+def run_together(batching: Batching, jobs: Sequence[Job]) -> None:
+    """Run jobs as one and answer each. Raises nothing."""
+    requests: list[Request] = []
+    try:
+        requests += [job.request() for job in jobs]
+        results = batching.run(requests)
+        if len(results) != len(jobs):
+            raise RuntimeError(f"{type(batching).__name__}.run() gave {len(results)} results for {len(jobs)} calls")
+    except BaseException as exc:
+        results = [exc] * len(jobs)
+    requests.clear()  # answers tell which arguments are still referred to: not on our account
+    results.reverse()
+    for job in jobs:
+        try:
+            _answer(job, results.pop())
+        except Exception:
+            logger.exception("an answer could not be given")  # the others are owed theirs all the same
+
+
+def _answer(job: Job, result: Any) -> None:
+    if isinstance(result, BaseException):
+        job.fail(result)
+    else:
+        job.answer(result)
+
+
+def _alone(request: Request, run: Callable[[Request], Any]) -> Any:
+    if request.cancelled:
+        return Cancelled("the call was cancelled before it ran")
+    try:
+        with serving(request.serving):
+            return run(request)
+    except BaseException as exc:
+        return exc
+
+
+def _bound(gone: Callable[[int], None], number: int) -> Callable[[], None]:
+    return lambda: gone(number)

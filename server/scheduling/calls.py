@@ -1,0 +1,157 @@
+"""A session's calls as jobs of a model's lanes.
+
+turn = schedule.admit(call)     it waits, or was refused: None, and this thread is free again
+if turn: seconds = turn.work()  this thread runs the call, then whatever waits
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from sharedmodel.call import Call
+from sharedmodel.objects import Served
+from sharedmodel.peer import Peer
+
+from .batching import Batching, Measure, Request
+from .lanes import Lane, Lanes
+
+_NOTHING: Final[Any] = ()
+_SINGLE: Final = Measure(None)
+
+
+class Turn(NamedTuple):
+    """A thread's turn at a model. ``at_once``: its call runs now; else it may first wait for others."""
+
+    lanes: Lanes[CallJob]
+    lane: Lane[CallJob]
+    job: CallJob
+    at_once: bool
+
+    def work(self) -> float:
+        """Run calls until none waits. The seconds that the method of the first ran, 0 if it ran elsewhere."""
+        self.lanes.work(self.lane)
+        return self.job.took
+
+
+class Schedule:
+    """How calls of one model's ``methods`` come to run; the others are none of its business.
+
+    Where calls are let in one at a time (quarantine) there must be no ``batching``.
+    """
+
+    def __init__(
+        self, served: Served, lanes: Lanes[CallJob], methods: Iterable[str], batching: Batching | None = None
+    ) -> None:
+        self.lanes = lanes
+        self.methods = frozenset(methods)
+        self._served = served
+        self._batching = batching
+
+    def admit(self, call: Call, priority: int = 0) -> Turn | None:
+        """Take a call in; it is answered sooner or later. A turn must be worked off, here or on another thread."""
+        job = CallJob(call, self._served, self._batching, priority)
+        lane = self.lanes.admit(job)
+        return None if lane is None else Turn(self.lanes, lane, job, bool(lane.jobs))
+
+
+class CallJob:
+    """One call of one method of a model; see `job.Job`.
+
+    ``took`` is how many seconds its method ran alone, once it has.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_token",
+        "_withdraw",
+        "call",
+        "deadline",
+        "key",
+        "length",
+        "priority",
+        "rows",
+        "served",
+        "took",
+    )
+
+    def __init__(self, call: Call, served: Served, batching: Batching | None = None, priority: int = 0) -> None:
+        fit = _SINGLE
+        if batching is not None and call.problem is None and _plain(served, call.method):
+            fit = batching.measure(call.method, call.args, call.kwargs) or _SINGLE
+        self.call = call
+        self.served = served
+        self.deadline: float | None = call.deadline
+        self.key, self.rows, self.length = fit
+        self.priority = priority
+        self.took = 0.0
+        self._begun = False
+        self._token: Any = None
+        self._withdraw: Callable[[], None] | None = None
+
+    @property
+    def client(self) -> Peer:
+        return self.call.peer
+
+    @property
+    def cancelled(self) -> bool:
+        return self.call.cancelled
+
+    def queued(self, withdraw: Callable[[], None]) -> None:
+        """Hear of it when the caller gives up."""
+        self._withdraw = withdraw
+        self.call.add_callback(withdraw)
+        if self._begun:  # meanwhile, on another thread, which may have looked before there was anything
+            self._begin()
+
+    def run(self) -> None:
+        self._begin()
+        start = time.perf_counter()
+        self.call.run(self.served)
+        self.took = time.perf_counter() - start
+
+    def request(self) -> Request:
+        self._begin()
+        call, watch = self.call, self.served.watch
+        if watch is not None:
+            self._token = watch.entered(call)
+        args, kwargs = call.args, call.kwargs
+        call.args = call.kwargs = _NOTHING
+        return Request(call.method, args, kwargs, call)
+
+    def answer(self, value: Any) -> None:
+        call = self.call
+        try:
+            data = call.peer.packed(call, value)
+            del value  # an argument that came back is not kept by us when the answer tells what is kept
+            call.peer.answer(call, data)
+        except BaseException as exc:
+            call.fail(exc)
+        finally:
+            self._leave()
+
+    def fail(self, exc: BaseException) -> None:
+        self._begin()
+        try:
+            self.call.fail(exc)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The watch need not note it any longer, if it did."""
+        watch, token, self._token = self.served.watch, self._token, None
+        if watch is not None and token is not None:
+            watch.left(token)
+
+    def _begin(self) -> None:
+        """It is not in the queue any more."""
+        self._begun = True
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw is not None:
+            self.call.remove_callback(withdraw)
+
+
+def _plain(served: Served, method: str) -> bool:
+    """Whether the method's result is sent as it is."""
+    return method in served.exposed and method not in served.method_to_typeid

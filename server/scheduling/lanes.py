@@ -1,0 +1,239 @@
+"""Runs the jobs of one model, some at once, on the threads that bring them: there is no dispatcher.
+
+    lane = lanes.admit(job)     it waits, or was refused: None, and this thread is free again
+    if lane: lanes.work(lane)   this thread is the lane's: it runs the job, then whatever waits
+
+An idle model runs a job on the thread that brought it, past the queue. While something waits, every lane
+has a thread, because whoever brings a job takes a free lane; a lane whose jobs wait for others to be
+batched with sleeps until there are enough of them or they have waited long enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+from sharedmodel.errors import Cancelled, DeadlineExceeded, Overloaded, SharedModelError
+
+from .batching import Batching, run_together
+from .counts import Counts, Observer, Turned
+from .job import Job
+from .policy import Policy, Why
+from .settings import Scheduling
+
+J = TypeVar("J", bound=Job)
+
+_DRAINED: Final = 1.0  # seconds to try again after at a model that is being replaced
+
+logger = logging.getLogger("sharedmodel.host")
+
+
+class Lane(Generic[J]):
+    """One of the runs that there may be at once. ``jobs``: what it runs, ``since`` when."""
+
+    __slots__ = ("jobs", "since", "waited")
+
+    def __init__(self, jobs: Sequence[J], since: float) -> None:
+        self.jobs = jobs
+        self.since = since
+        self.waited = 0.0
+
+
+class Lanes(Generic[J]):
+    """The lanes of one model and the queue before them. Thread-safe.
+
+    ``batching`` runs several jobs as one; without it jobs must have no key.
+    ``clock`` is the one that deadlines are on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Scheduling | None = None,
+        batching: Batching | None = None,
+        *,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.settings = settings = settings or Scheduling()
+        self.observer = observer
+        self._batching = batching
+        self._clock = clock
+        self._policy: Policy[J] = Policy(settings)
+        self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)  # lanes that wait for jobs to batch with
+        self._quiet = threading.Condition(self._lock)  # those who wait for the end of all jobs
+        self._asleep = 0
+        self._taken: set[Lane[J]] = set()
+        self._patient = settings.max_wait > 0
+        self._counts = Counts()
+        self._draining = False
+
+    def submit(self, job: J) -> None:
+        """Take a job in and run it here if a lane is free. Raises nothing: errors are the job's."""
+        lane = self.admit(job)
+        if lane is not None:
+            self.work(lane)
+
+    def admit(self, job: J) -> Lane[J] | None:
+        """Take a job in. Never waits. A lane must be given to `work`, on this thread or another."""
+        with self._lock:
+            now = self._clock()
+            free = len(self._taken) < self.settings.lanes
+            if free and not self._policy and not self._draining and self._at_once(job, now):
+                return self._take_lane((job,), now)
+            refusal = self._enqueue(job, now)
+            lane = self._take_lane((), now) if free and refusal is None else None
+            if lane is None and self._asleep and self._policy.ready(now):
+                self._more.notify()
+            dead = self._policy.reap(now)
+        if refusal is None:
+            job.queued(partial(self.withdraw, job))
+        else:
+            self._turn_away(job, refusal, "refused")
+        self._bury(dead)
+        return lane
+
+    def work(self, lane: Lane[J]) -> None:
+        """Run what the lane has, and then what waits, until nothing does."""
+        try:
+            while lane.jobs or self._next(lane):
+                self._run(lane.jobs)
+                self._ended(lane)
+        except BaseException:  # an interrupt of this thread: the lane must not be lost with it
+            with self._lock:
+                self._leave(lane)
+            raise
+
+    def withdraw(self, job: J) -> None:
+        """Its caller gave up: fail a job that waits. One that runs or has ended is left alone."""
+        with self._lock:
+            waited = self._policy.withdraw(job)
+            self._quiet.notify_all()
+        if waited:
+            self._turn_away(job, Cancelled("the call was cancelled before it ran"), "cancelled")
+
+    def drain(self, timeout: float) -> bool:
+        """Refuse new jobs and wait until all there are have ended; whether they have in time. Idempotent."""
+        with self._lock:
+            self._draining = True
+            self._policy.hurry()
+            self._more.notify_all()
+            return self._quiet.wait_for(lambda: not self._policy and not self._taken, timeout)
+
+    def running(self, now: float | None = None) -> list[tuple[J, float]]:
+        """What runs, and for how many seconds it has."""
+        with self._lock:
+            at = self._clock() if now is None else now
+            return [(job, at - lane.since) for lane in self._taken for job in lane.jobs]
+
+    def counts(self) -> Counts:
+        """What has been done so far, and what waits and runs now."""
+        with self._lock:
+            return self._counts.at(len(self._policy), sum(len(lane.jobs) for lane in self._taken))
+
+    # -- in, the lock is held --------------------------------------------------------------------------
+
+    def _at_once(self, job: J, now: float) -> bool:
+        """Whether it may run past the queue."""
+        if job.cancelled or (job.deadline is not None and job.deadline <= now):
+            return False  # the queue sorts it out
+        return not self._patient or job.key is None or job.rows >= self.settings.max_batch
+
+    def _enqueue(self, job: J, now: float) -> Overloaded | None:
+        if self._draining:
+            return Overloaded(f"model {self.name!r} is being unloaded or replaced", _DRAINED)
+        retry_after = self._policy.offer(job, now)
+        if retry_after is None:
+            return None
+        text = f"{len(self._policy)} calls of model {self.name!r} wait, as many as may"
+        return Overloaded(f"{text}; try again in {retry_after:.2g} s", retry_after)
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def _next(self, lane: Lane[J]) -> bool:
+        """Give the lane its next jobs, waiting for them if need be. False: it is free again."""
+        while True:
+            with self._lock:
+                now = self._clock()
+                batch = self._policy.take(now)
+                dead = self._policy.reap(now)
+                if batch.jobs:
+                    lane.jobs, lane.since, lane.waited = batch.jobs, now, batch.waited
+                elif not dead and batch.again is None:
+                    self._leave(lane)
+                    return False
+                elif not dead and batch.again is not None:
+                    self._sleep(batch.again - now)
+            self._bury(dead)
+            if batch.jobs:
+                return True
+
+    def _sleep(self, seconds: float) -> None:
+        self._asleep += 1
+        try:
+            self._more.wait(max(0.0, seconds))
+        finally:
+            self._asleep -= 1
+
+    def _run(self, jobs: Sequence[J]) -> None:
+        if len(jobs) > 1 and self._batching is not None:
+            run_together(self._batching, jobs)
+            return
+        for job in jobs:
+            try:
+                job.run()
+            except Exception as exc:
+                logger.exception("a fault in a job of model %s", self.name)
+                job.fail(exc)
+
+    def _ended(self, lane: Lane[J]) -> None:
+        with self._lock:
+            took, size, waited = self._clock() - lane.since, len(lane.jobs), lane.waited
+            lane.jobs = ()
+            self._counts.batch(size, waited, took)
+            self._policy.pace.note(size, took)
+        if self.observer is not None:
+            self._tell(lambda observer: observer.batch(size, waited, took))
+
+    def _take_lane(self, jobs: Sequence[J], now: float) -> Lane[J]:
+        lane: Lane[J] = Lane(jobs, now)
+        self._taken.add(lane)
+        return lane
+
+    def _leave(self, lane: Lane[J]) -> None:
+        lane.jobs = ()
+        self._taken.discard(lane)
+        if self._draining:
+            self._quiet.notify_all()
+
+    def _bury(self, dead: list[tuple[J, Why]]) -> None:
+        for job, why in dead:
+            self._turn_away(job, _ENDS[why](), why)
+
+    def _turn_away(self, job: J, error: SharedModelError, why: Turned) -> None:
+        with self._lock:
+            self._counts.turned_away(why)
+        try:
+            job.fail(error)
+        except Exception:
+            logger.exception("a fault in a job of model %s", self.name)
+        if self.observer is not None:
+            self._tell(lambda observer: observer.turned_away(why))
+
+    def _tell(self, news: Callable[[Any], None]) -> None:
+        try:
+            news(self.observer)
+        except Exception:
+            logger.exception("an observer of model %s failed", self.name)
+
+
+_ENDS: Final[dict[str, Callable[[], SharedModelError]]] = {
+    "expired": lambda: DeadlineExceeded("the call's deadline passed before it ran"),
+    "cancelled": lambda: Cancelled("the call was cancelled before it ran"),
+}
