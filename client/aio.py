@@ -24,7 +24,7 @@ from sharedmodel.tensor import Array
 
 from .again import DIRECTORY, TRIES, Made, looks
 from .find import find
-from .host import not_exposed, versioned, with_files_read
+from .host import checked_priority, not_exposed, versioned, with_files_read
 from .instances import Instances
 from .replay import Replay
 
@@ -145,6 +145,7 @@ class AsyncHost:
         kwargs: dict[str, Any],
         replay: Replay,
         timeout: float | None,
+        priority: int = 0,
     ) -> Any:
         """A model's call, sent again where its host died and `Replay` allows it.
 
@@ -157,7 +158,7 @@ class AsyncHost:
             else:
                 session = await _again(partial(self._at(replay.quarantine)._session_by, end))
             try:
-                return await session.call(model, method, args, kwargs, _left(end))
+                return await session.call(model, method, args, kwargs, _left(end), priority)
             except HostLost as exc:
                 question = replay.lost(exc, session.welcome)
             if question is not None:
@@ -223,17 +224,28 @@ class AsyncModel:
     """A model in the host; what it exposes are coroutine methods here."""
 
     def __init__(
-        self, host: AsyncHost, where: Instances | None, name: str, info: dict[str, Any], timeout: float | None
+        self,
+        host: AsyncHost,
+        where: Instances | None,
+        name: str,
+        info: dict[str, Any],
+        timeout: float | None,
+        priority: int = 0,
     ) -> None:
         self._host = host
         self._where = where
         self._name = name
         self._info = info
         self._timeout = timeout
+        self._priority = priority
 
     def with_timeout(self, seconds: float | None) -> AsyncModel:
         """The same model with another deadline for its calls."""
-        return AsyncModel(self._host, self._where, self._name, self._info, seconds)
+        return AsyncModel(self._host, self._where, self._name, self._info, seconds, self._priority)
+
+    def with_priority(self, priority: int) -> AsyncModel:
+        """The same model with another priority for its calls; as `Model.with_priority`."""
+        return AsyncModel(self._host, self._where, self._name, self._info, self._timeout, checked_priority(priority))
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -251,4 +263,6 @@ class AsyncModel:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
-        return await self._host.call(self._where, self._name, method, args, kwargs, replay, self._timeout)
+        return await self._host.call(
+            self._where, self._name, method, args, kwargs, replay, self._timeout, self._priority
+        )

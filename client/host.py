@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sharedmodel.errors import BadArgument
+from sharedmodel.pending import PRIORITY_MOST
 from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
@@ -137,15 +138,25 @@ class Host:
 class Model:
     """A model in the host; what it exposes are methods here. Pickles by reference."""
 
-    def __init__(self, where: Where, name: str, info: dict[str, Any], timeout: float | None = None) -> None:
+    def __init__(
+        self, where: Where, name: str, info: dict[str, Any], timeout: float | None = None, priority: int = 0
+    ) -> None:
         self._where = where
         self._name = name
         self._info = info
         self._timeout = timeout
+        self._priority = priority
 
     def with_timeout(self, seconds: float | None) -> Model:
         """The same model with another deadline for its calls."""
-        return Model(self._where, self._name, self._info, seconds)
+        return Model(self._where, self._name, self._info, seconds, self._priority)
+
+    def with_priority(self, priority: int) -> Model:
+        """The same model with another priority for its calls: from -2 to 2, 0 as a rule, higher is sooner.
+
+        It counts where the model's configuration says ``priorities = true``. Raises BadArgument.
+        """
+        return Model(self._where, self._name, self._info, self._timeout, checked_priority(priority))
 
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         """An uninitialised array in shared memory: given as an argument, it is not copied.
@@ -167,12 +178,12 @@ class Model:
         args, kwargs = with_files_read(self._info, method, args, kwargs)
         replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
         return replayed(
-            self._where, lambda session, left: session.call(self._name, method, args, kwargs, left),
+            self._where, lambda session, left: session.call(self._name, method, args, kwargs, left, self._priority),
             replay, self._timeout,
         )  # fmt: skip
 
     def __reduce__(self) -> Any:
-        return Model, (self._where, self._name, self._info, self._timeout)
+        return Model, (self._where, self._name, self._info, self._timeout, self._priority)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._info["exposed"]})
@@ -200,6 +211,12 @@ class _Method:
 def versioned(name: str, version: str | None) -> str:
     """A version's name on the wire."""
     return name if version is None else f"{name}@{version}"
+
+
+def checked_priority(priority: int) -> int:
+    if type(priority) is not int or abs(priority) > PRIORITY_MOST:
+        raise BadArgument(f"a priority is a whole number from {-PRIORITY_MOST} to {PRIORITY_MOST}, not {priority!r}")
+    return priority
 
 
 def not_exposed(name: str, method: str, info: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@
 
 Of either: `isolate` (a host of its own), `instances` (that many of it at once), `max_run` (seconds after
 which a call is stuck), `weight` (its part of the processors beside the others', 1 by default); how it is kept
-(`lazy`, `ttl`, `canary` ...: see `upkeep`); several versions of it (see `versions`).
+(`lazy`, `ttl`, `canary` ...: see `upkeep`); how its calls wait and run together (`max_batch`, `queue` ...:
+see `scheduling.settings`); several versions of it (see `versions`).
 
 ``python -m sharedmodel.server.config FILE`` prints the checked settings as JSON, or the mistakes.
 """
@@ -38,7 +39,10 @@ from .kinds import DETAILS
 from .mistakes import Mistake, from_validation
 from .options import check_options
 from .settings import EMBEDDED_IDLE, ModelSettings, Settings
-from .upkeep import KEYS, check_upkeep
+from .timetable import KEYS as SCHEDULING_KEYS
+from .timetable import check_scheduling
+from .upkeep import KEYS as UPKEEP_KEYS
+from .upkeep import check_upkeep
 from .versions import KEYS as VERSION_KEYS
 from .versions import check_versions
 
@@ -111,6 +115,7 @@ class FactoryTable(CommonTable):
 
 
 COMMON: Final = tuple(CommonTable.model_fields)
+KEYS: Final = (*UPKEEP_KEYS, *SCHEDULING_KEYS)  # of any model as well, checked apart
 
 
 def load(path: str | os.PathLike[str]) -> Settings:
@@ -218,7 +223,9 @@ def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) 
 def _one(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
     """One version of a model, or the only one."""
     upkeep, rest = check_upkeep(where, table, folder, mistakes)
-    return dataclasses.replace(_loaded_by(where, rest, folder, mistakes), upkeep=upkeep)
+    scheduling, rest = check_scheduling(where, rest, mistakes)
+    loaded_by = _loaded_by(where, rest, folder, mistakes)
+    return dataclasses.replace(loaded_by, upkeep=upkeep, scheduling=scheduling)
 
 
 def _loaded_by(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:

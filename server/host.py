@@ -66,7 +66,12 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     guard = Guard(Journal(boot.journal), alone=alone)
     elsewhere = Elsewhere(boot.elsewhere)
     table = Table(
-        objects, lambda: reporter.changed(table), folder=settings.folder, watch=guard.watch, others=elsewhere.names
+        objects,
+        lambda: reporter.changed(table),
+        folder=settings.folder,
+        watch=guard.watch,
+        others=elsewhere.names,
+        batches=not alone,
     )
     service = Service(
         socket.socket(fileno=boot.listener),

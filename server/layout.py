@@ -44,7 +44,7 @@ def planned(settings: Settings, cores: int) -> Settings:
     """The settings with the processors divided over the models; what was configured stays."""
     shares = [_share(settings, name) for name in settings.models]
     threads = dict(plan(cores, shares).threads)
-    models = {name: _told(model, threads[name]) for name, model in settings.models.items()}
+    models = {name: _told(model, threads[name], lanes(settings, name)) for name, model in settings.models.items()}
     return dataclasses.replace(settings, models=models, threads=threads)
 
 
@@ -54,10 +54,14 @@ def _share(settings: Settings, name: str) -> Share:
     return Share(name, model.instances, model.weight, given if isinstance(given, int) and given > 0 else None)
 
 
-def _told(model: ModelSettings, threads: int) -> ModelSettings:
-    if model.kind is None or not DETAILS[model.kind].threads or "threads" in model.options:
-        return model
-    return dataclasses.replace(model, options={**model.options, "threads": threads})
+def _told(model: ModelSettings, threads: int, runs: int | None) -> ModelSettings:
+    options, scheduling = model.options, model.scheduling
+    if model.kind is not None and DETAILS[model.kind].threads:
+        options = {"threads": threads, **options}
+    if runs is not None:
+        scheduling = dataclasses.replace(scheduling, lanes=runs)
+    versions = {name: _told(version, threads, runs) for name, version in model.versions.items()}
+    return dataclasses.replace(model, options=options, scheduling=scheduling, versions=versions)
 
 
 def isolated(settings: Settings, name: str) -> bool:

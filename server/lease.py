@@ -79,6 +79,7 @@ class Leased(Served):
     def forget(self) -> Any:
         """Give up the object, retired and empty: nothing here keeps it alive. It is None the second time."""
         obj, self.obj = self.obj, None
+        self.schedule = None
         self._methods = {}
         return obj
 

@@ -10,9 +10,11 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from .machine.threads import environment
+from .scheduling.settings import MANY, Scheduling
 
 EMBEDDED_IDLE: Final = 60.0
 
@@ -74,6 +76,7 @@ class ModelSettings:
     instances: int = 1
     max_run: float | None = None
     weight: float = 1.0
+    scheduling: Scheduling = field(default_factory=partial(Scheduling, lanes=MANY))
     upkeep: Upkeep = field(default_factory=Upkeep)
     versions: dict[str, ModelSettings] = field(default_factory=dict)
     default: str | None = None
@@ -82,6 +85,8 @@ class ModelSettings:
         # It comes as plain data where it has travelled.
         if isinstance(self.upkeep, dict):
             object.__setattr__(self, "upkeep", Upkeep.from_fields(self.upkeep))
+        if isinstance(self.scheduling, dict):
+            object.__setattr__(self, "scheduling", Scheduling(**self.scheduling))
         versions = {name: ModelSettings(**v) if isinstance(v, dict) else v for name, v in self.versions.items()}
         object.__setattr__(self, "versions", versions)
 

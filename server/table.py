@@ -18,6 +18,7 @@ from .beat import Beat
 from .lease import Leased
 from .names import full_name
 from .settings import ModelSettings
+from .timetable import schedule_of
 from .ward import Ward
 
 
@@ -32,17 +33,20 @@ class Table:
         folder: str | None = None,
         watch: Callable[[str, float | None], Watch] | None = None,
         others: Callable[[], Iterable[str]] = tuple,
+        batches: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
 
         ``others``: models that are not here, for the error that names those there are.
+        ``batches``: whether calls may run together, where a model's settings say so.
         """
         self._objects = objects
         self._changed = changed
         self._folder = folder
         self._watch = watch
         self._others = others
+        self._batches = batches
         self._clock = clock
         self._lock = threading.Lock()
         self._wards: dict[str, Ward] = {}
@@ -169,7 +173,7 @@ class Table:
         ward = self._wards[full] = Ward(
             full,
             settings,
-            show=lambda leased: self._show(full, leased, watch),
+            show=lambda leased: self._show(full, leased, watch, settings),
             hide=lambda: self._hide(full),
             changed=self._told,
             folder=self._folder,
@@ -181,8 +185,9 @@ class Table:
         self.beat.nudge()
         self._changed()
 
-    def _show(self, full: str, leased: Leased, watch: Watch | None) -> None:
+    def _show(self, full: str, leased: Leased, watch: Watch | None, settings: ModelSettings) -> None:
         leased.watch = watch
+        leased.schedule = schedule_of(leased, settings, batches=self._batches)
         with self._lock:
             self._objects.put(leased, *self._names(full))
 

@@ -71,13 +71,21 @@ class AsyncSession:
     # -- calls -------------------------------------------------------------------------------------
 
     async def call(
-        self, ident: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None = None
+        self,
+        ident: Any,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+        priority: int = 0,
     ) -> Any:
         """The result of ``method`` of object ``ident``; a stream comes back as an asynchronous iterator.
 
         Raises as `Session.call` does; a cancelled task raises CancelledError, and the host is told.
         """
         pending = Awaited(method, self._loop)
+        if priority:
+            pending.priority = priority
         end = None if timeout is None else self._loop.time() + timeout
         await self._begin(pending, ident, args, kwargs, end)
         await self._wait(pending, end)

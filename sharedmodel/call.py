@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import reply
 from .errors import Cancelled, DeadlineExceeded, SharedModelError
 from .kept import Input
+from .pending import PRIORITY_MOST
 from .tensor import Array
 
 if TYPE_CHECKING:
@@ -30,18 +31,21 @@ class Call:
 
     __slots__ = (
         "args", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "kwargs",
-        "method", "peer", "problem", "rid",
+        "method", "peer", "priority", "problem", "rid",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
         """Raises ValueError or TypeError for a malformed CALL frame."""
-        _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _ = message
+        _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _, *more = message
         if type(self.rid) is not int or self.rid >> 63 or type(self.method) is not str:
             raise TypeError("request number and method")
         if type(self.ident) is not str and (type(self.ident) is not int or self.ident != 0):
             raise TypeError("object")  # an array here could not even be compared, nor an int of 5000 digits shown
         if type(self.args) is not list or type(self.kwargs) is not dict:
             raise TypeError("arguments")
+        if len(more) > 1 or (more and (type(more[0]) is not int or abs(more[0]) > PRIORITY_MOST)):
+            raise TypeError("priority")
+        self.priority: int = more[0] if more else 0
         self.peer = peer
         self.inputs = inputs
         self.problem = problem

@@ -76,7 +76,10 @@ class Channel:
         try:
             listed = [outermost(arg) for arg in args] if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
-            payload = encoder.pack([wire.CALL, rid, ident, pending.method, listed, named, timeout, released])
+            message = [wire.CALL, rid, ident, pending.method, listed, named, timeout, released]
+            if pending.priority:
+                message.append(pending.priority)
+            payload = encoder.pack(message)
             short = len(payload) <= wire.SPILL_FROM
             data = wire.framed(payload) if short else encoder.long(rid, payload)
         except BaseException as exc:

@@ -35,6 +35,26 @@ class Watch(Protocol):
         """It has ended, answered or failed."""
 
 
+class Turn(Protocol):
+    """A thread's turn at an object. ``at_once``: its call runs now; else it may first wait for others."""
+
+    @property
+    def at_once(self) -> bool: ...
+
+    def work(self) -> float:
+        """Run what is to be run. The seconds that the first call took, 0 if it ran elsewhere."""
+
+
+class Schedule(Protocol):
+    """Somebody who decides when calls of an object's ``methods`` run, and answers those that never will."""
+
+    @property
+    def methods(self) -> frozenset[str]: ...
+
+    def admit(self, call: Any) -> Turn | None:
+        """Take a call in. None: it waits, or was refused; else a turn that must be worked off on some thread."""
+
+
 class Served:
     """One object and what may be called on it."""
 
@@ -48,6 +68,7 @@ class Served:
         "obj",
         "pace",
         "permanent",
+        "schedule",
         "typeid",
         "watch",
     )
@@ -64,6 +85,7 @@ class Served:
         self.count = 0
         self.pace: dict[str, float] = {}
         self.watch: Watch | None = None
+        self.schedule: Schedule | None = None
 
     def method(self, name: str) -> Callable[..., Any]:
         """The bound method. Raises NotExposed for one that is not exposed."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from .tensor import TensorRef
+
+PRIORITY_MOST: Final = 2  # of a call, and the least negated
 
 
 class Pending:
@@ -22,6 +24,7 @@ class Pending:
     told = b""
     refs: Sequence[TensorRef] = ()
     stream: deque[Any] | None = None
+    priority = 0
 
     def __init__(self, method: str = "") -> None:
         self.method = method

@@ -71,14 +71,22 @@ class Session:
     # -- calls -------------------------------------------------------------------------------------
 
     def call(
-        self, ident: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None = None
+        self,
+        ident: Any,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+        priority: int = 0,
     ) -> Any:
-        """The result of ``method`` of object ``ident``.
+        """The result of ``method`` of object ``ident``. ``priority``: from -2 to 2, where the host heeds it.
 
         A stream comes back as an iterator. Raises what the model raised, CannotCross, DeadlineExceeded
         after ``timeout`` seconds, HostLost, or another error of the tree in `errors`.
         """
         waiter = Waiter(method)
+        if priority:
+            waiter.priority = priority
         end = None if timeout is None else deadlines.after(timeout)
         try:
             data = self.channel.begin(waiter, ident, args, kwargs, timeout)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .call import Call
-from .objects import Objects, Served
+from .objects import Objects, Served, Turn
 from .wire import CONTROL
 from .workers import Workers
 
@@ -108,14 +108,19 @@ class Turns:
         except KeyError as exc:
             self._await_object(call, exc)
             return True
+        turn = None
+        if (schedule := served.schedule) is not None and call.method in schedule.methods:
+            turn = schedule.admit(call)
+            if turn is None:
+                return True
         pace = served.pace.get(call.method, 1.0)
-        if pace > QUICK or call.problem is not None:
+        if pace > QUICK or call.problem is not None or not (turn is None or turn.at_once):
             self.lap += 1
             # Another thread gets the loop, and this one the call: so no hop lies in the call's own way.
             self._workers.submit(self._lead, urgent=True)
-            self._timed(call, served, pace)
+            self._timed(call, served, pace, turn)
             return False
-        return self._inline(call, served, pace)
+        return self._inline(call, served, pace, turn)
 
     def run_here(self, call: Call) -> None:
         """Run a call on this thread, which is a worker's."""
@@ -126,7 +131,7 @@ class Turns:
         except KeyError as exc:
             self._await_object(call, exc)
         else:
-            call.run(served)
+            _run(call, served)
 
     def _await_object(self, call: Call, exc: KeyError) -> None:
         """A call to a name that is still loading waits for it; any other unknown object is an error."""
@@ -141,25 +146,32 @@ class Turns:
             except Exception as why:
                 call.fail(why)
             else:
-                call.run(served)
+                _run(call, served)
 
         self._workers.submit(then)
 
-    def _timed(self, call: Call, served: Served, pace: float) -> None:
+    def _timed(self, call: Call, served: Served, pace: float, turn: Turn | None) -> None:
         start = time.perf_counter()
         method = call.method
-        call.run(served)
+        if turn is None:
+            call.run(served)
+            took = time.perf_counter() - start
+        else:
+            took = turn.work()
         del call
-        _note(served, method, time.perf_counter() - start, pace)
+        _note(served, method, took, pace)
 
-    def _inline(self, call: Call, served: Served, pace: float) -> bool:
+    def _inline(self, call: Call, served: Served, pace: float, turn: Turn | None) -> bool:
         self.lap += 1
         if self._sleeps:
             self._wake.set()
         self._started = start = time.perf_counter()
         self._running = call
-        call.run(served)
-        took = time.perf_counter() - start
+        if turn is None:
+            call.run(served)
+            took = time.perf_counter() - start
+        else:
+            took = turn.work()
         with self._lock:
             mine = self._running is call
             if mine:
@@ -168,8 +180,17 @@ class Turns:
         return mine
 
 
+def _run(call: Call, served: Served) -> None:
+    """Run a call on this thread, or have it wait for its turn."""
+    schedule = served.schedule
+    if schedule is None or call.method not in schedule.methods:
+        call.run(served)
+    elif (turn := schedule.admit(call)) is not None:
+        turn.work()
+
+
 def _note(served: Served, method: str, took: float, pace: float) -> None:
-    if method not in served.exposed:
-        return  # a name that the client made up
+    if not took or method not in served.exposed:
+        return  # another thread ran it; or a name that the client made up
     # Slow at once, quick only after several quick runs.
     served.pace[method] = took if took > pace or pace >= 1.0 else pace + (took - pace) / 4

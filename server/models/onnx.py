@@ -141,6 +141,12 @@ class OnnxModel:
         with self._terminable.running(token, options) if token else nullcontext(), on_cancel(stop):
             yield options
 
+    def batching(self) -> Any:
+        """How runs of this model run together; None where its graph does not allow it."""
+        from sharedmodel.server.models.onnx_batching import batching_of
+
+        return batching_of(self)
+
     def card(self) -> dict[str, Any]:
         """All that the `get_...` methods tell, at once."""
         return {

@@ -49,9 +49,9 @@ class Schedule:
         self._served = served
         self._batching = batching
 
-    def admit(self, call: Call, priority: int = 0) -> Turn | None:
+    def admit(self, call: Call) -> Turn | None:
         """Take a call in; it is answered sooner or later. A turn must be worked off, here or on another thread."""
-        job = CallJob(call, self._served, self._batching, priority)
+        job = CallJob(call, self._served, self._batching, call.priority)
         lane = self.lanes.admit(job)
         return None if lane is None else Turn(self.lanes, lane, job, bool(lane.jobs))
 

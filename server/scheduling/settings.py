@@ -11,6 +11,7 @@ from typing import Any, Final
 from sharedmodel.errors import BadArgument
 
 WAIT_MOST: Final = 60.0
+MANY: Final = 64  # runs at once of a model about which nothing is known
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Scheduling:
     max_wait: float = 0.0
     token_budget: int | None = None
     buckets: tuple[int, ...] = ()
-    queue: int = 1024
+    queue: int = 4096
     lanes: int = 1
     priorities: bool = False
 
