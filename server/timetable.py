@@ -17,7 +17,7 @@ from .settings import ModelSettings
 
 logger = logging.getLogger("sharedmodel.host")
 
-KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "priorities")
+KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "lanes", "priorities")
 
 
 def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> tuple[Scheduling, dict[str, Any]]:
@@ -26,9 +26,11 @@ def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake])
     rest = {key: value for key, value in table.items() if key not in KEYS}
     found = problems(given)
     mistakes += [Mistake(f"{where}.{key}", text) for key, text in found.items()]
+    if "lanes" in given and table.get("instances", 1) != 1:
+        mistakes.append(Mistake(f"{where}.lanes", "say how many run at once either by `lanes` or by `instances`"))
     if found:
         return Scheduling(), rest
-    return Scheduling(**given, lanes=1 if given.get("max_batch", 1) > 1 else MANY), rest
+    return Scheduling(**{"lanes": 1 if given.get("max_batch", 1) > 1 else MANY} | given), rest
 
 
 def schedule_of(served: Leased, settings: ModelSettings, *, batches: bool) -> Schedule:

@@ -13,6 +13,7 @@ from .canary import Canary, CanaryFailed
 from .lease import Leased, Retired
 from .lifecycle import ABSENT, LOADING, WARMING
 from .rounds import CANARY, EXPIRED, NEVER, Rounds
+from .scheduling.calls import Schedule
 from .settings import ModelSettings
 from .slot import Slot, Work
 
@@ -63,6 +64,9 @@ class Ward:
         """The model as plain data."""
         upkeep = self.settings.upkeep
         told = {"kind": self.settings.kind or self.settings.factory or "", **self.slot.describe()}
+        schedule = None if self.slot.served is None else self.slot.served.schedule
+        if isinstance(schedule, Schedule):
+            told["calls"] = schedule.lanes.counts().describe()
         if upkeep.lazy:
             told["lazy"] = True
         return told if upkeep.ttl is None else told | {"ttl": upkeep.ttl}

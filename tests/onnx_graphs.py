@@ -78,6 +78,25 @@ def mlp(width: int = 1024, layers: int = 8, features: int = 64) -> bytes:
     return build(nodes, [_info("x", ("batch", features))], [_info("y", ("batch", features))], weights)
 
 
+def cnn(channels: int = 40, layers: int = 6) -> bytes:
+    """Pictures (batch, 3, 224, 224) to (batch, channels) through 3x3 convolutions on 112x112 pixels.
+
+    `cnn()` takes some 20 milliseconds a picture on one core.
+    """
+    rng = np.random.default_rng(3)
+    nodes, weights, last, depth = [], {}, "x", 3
+    for at in range(layers):
+        scale = np.float32(np.sqrt(2.0 / (9 * depth)))
+        weights[f"w{at}"] = rng.standard_normal((channels, depth, 3, 3), dtype=np.float32) * scale
+        strides = [2, 2] if at == 0 else [1, 1]
+        nodes.append(helper.make_node("Conv", [last, f"w{at}"], [f"c{at}"], pads=[1, 1, 1, 1], strides=strides))
+        nodes.append(helper.make_node("Relu", [f"c{at}"], [f"r{at}"]))
+        last, depth = f"r{at}", channels
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["pooled"]))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["y"]))
+    return build(nodes, [_info("x", ("batch", 3, 224, 224))], [_info("y", ("batch", channels))], weights)
+
+
 def several_outputs() -> bytes:
     """From x (batch, 4): sum (batch), twice x, the shape of x, and a constant."""
     weights = {"two": np.float32(2), "axes": np.array([1]), "fixed": np.arange(3, dtype=np.int64)}

@@ -138,7 +138,8 @@ def command(*words: str, code: int = 0, **options: Any) -> str:
     done = subprocess.run([*CLI, *words], capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
-    return done.stderr if code else done.stdout
+    told: str = done.stderr if code else done.stdout
+    return told
 
 
 def until(condition: Callable[[], bool], otherwise: Callable[[], str], patience: float = PATIENCE) -> None:

@@ -11,7 +11,7 @@ from sharedmodel.server.scheduling.settings import Scheduling, problems
 
 
 def test_by_default_calls_run_one_by_one() -> None:
-    assert Scheduling() == Scheduling(1, 0.0, None, (), 1024, 1, False)
+    assert Scheduling() == Scheduling(1, 0.0, None, (), 4096, 1, False)
     assert problems({}) == {}
 
 

@@ -159,3 +159,18 @@ class Loiterer(Echo):
         library: Any = ctypes.PyDLL(None) if how == "lock" else ctypes.CDLL(None)
         library.sleep(1000)
         return "slept"
+
+
+class Turnstile:
+    """Counts who comes through; `hold` stands in the way until somebody writes to the named pipe."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def hold(self, pipe: str) -> str:
+        with open(pipe) as opened:
+            return opened.read()
+
+    def number(self) -> int:
+        self._count += 1
+        return self._count

@@ -8,7 +8,7 @@ import platform
 import sys
 from functools import partial
 
-from . import calls, chaos, clients, footprint, onnx_pair
+from . import calls, chaos, clients, footprint, onnx_pair, throughput
 from .table import show
 
 PARTS = {
@@ -16,6 +16,7 @@ PARTS = {
     "clients": clients.run,
     "footprint": footprint.run,
     "onnx": onnx_pair.run,
+    "throughput": throughput.run,
     "chaos": chaos.run,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Turned = Literal["refused", "expired", "cancelled"]
 
@@ -42,6 +42,10 @@ class Counts:
 
     def turned_away(self, why: Turned) -> None:
         setattr(self, why, getattr(self, why) + 1)
+
+    def describe(self) -> dict[str, Any]:
+        """As plain data; ``batches`` by how many jobs ran together, as text."""
+        return dataclasses.asdict(self) | {"batches": {str(size): n for size, n in sorted(self.batches.items())}}
 
     def at(self, waiting: int, running: int) -> Counts:
         """A copy, with what waits and runs at this moment."""
