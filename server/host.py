@@ -31,7 +31,7 @@ from .journal import Journal
 from .messages import Messages
 from .place import QUARANTINE, Place
 from .report import News, Reporter
-from .settings import Settings
+from .settings import ModelSettings, Settings
 from .suspects import Deaths
 from .table import Table
 from .watch import Guard
@@ -94,7 +94,11 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
             table.start(name)
         table.beat.start()
     service.start()
-    news: News = {messages.ELSEWHERE: elsewhere.update, messages.DEATHS: deaths.update}
+    news: News = {
+        messages.ELSEWHERE: elsewhere.update,
+        messages.DEATHS: deaths.update,
+        messages.MODELS: lambda models: table.apply({name: ModelSettings(**model) for name, model in models.items()}),
+    }
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))
     service.wait()

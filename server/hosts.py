@@ -67,7 +67,7 @@ class Hosts:
             self._going.append(keeper)
         for name, keeper in self._keepers.items():
             if keeper.settings != wanted[name]:
-                keeper.restart("restarted to read its configuration again", wanted[name])
+                keeper.change(wanted[name])
         self._keepers.update(begun)
         self._spread()
         if self._started:

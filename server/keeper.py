@@ -6,6 +6,7 @@ starting ─► running ─► (dies) ─► waiting ─► starting …
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import selectors
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from sharedmodel.board import DOWN, Board
 
+from . import messages
 from .boot import Boot
 from .child import Child
 from .death import Death, Restarts
@@ -161,6 +163,15 @@ class Keeper:
         if self.child is None and not self._dozes:
             self.spawn_at = 0.0
         self._end(why)
+
+    def change(self, settings: Settings) -> None:
+        """Come to new settings: in the host that runs where only its models differ, else in a new one."""
+        same = dataclasses.replace(settings, models={}, threads={})
+        models = {name: dataclasses.asdict(model) for name, model in settings.models.items()}
+        if dataclasses.replace(self.settings, models={}, threads={}) == same and self.tell(messages.MODELS, models):
+            self.settings = settings
+        else:
+            self.restart("restarted to read its configuration again", settings)
 
     def retire(self, why: str, hurry: bool = False) -> None:
         """End the host for good. ``hurry`` gives running calls no time."""

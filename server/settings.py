@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -89,6 +90,12 @@ class ModelSettings:
             object.__setattr__(self, "scheduling", Scheduling(**self.scheduling))
         versions = {name: ModelSettings(**v) if isinstance(v, dict) else v for name, v in self.versions.items()}
         object.__setattr__(self, "versions", versions)
+
+    @property
+    def by_version(self) -> Mapping[str | None, ModelSettings]:
+        """What there is to load: each version, or the model itself under None."""
+        versions: dict[str | None, ModelSettings] = {name: one for name, one in self.versions.items()}
+        return versions or {None: self}
 
     def with_default(self, version: str) -> ModelSettings:
         """The same with another default version."""

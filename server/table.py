@@ -62,12 +62,51 @@ class Table:
                     raise BadArgument(f"model {name!r} is served already, with other options")
                 return
             self._models[name] = settings
-            wards = [self._ward(name, version, one) for version, one in settings.versions.items()]
-            wards = wards or [self._ward(name, None, settings)]
+            wards = [self._ward(name, version, one) for version, one in settings.by_version.items()]
         for ward in wards:
             self._objects.announce(ward.name, ward.slot.wait)
         if settings.versions:
             self._objects.announce(name, lambda: self._ward_of(name).slot.wait())
+
+    def _remove(self, name: str) -> None:
+        with self._lock:
+            gone = self._models.pop(name)
+            wards = [self._wards.pop(full_name(name, version)) for version in gone.by_version]
+            for ward in wards:
+                del self._model_of[ward.name]
+            self._objects.retract(name, *(ward.name for ward in wards))
+        for ward in wards:
+            ward.leave("it is configured no more")
+
+    def _change(self, name: str, settings: ModelSettings) -> None:
+        with self._lock:
+            old = self._models[name].by_version
+        if old.keys() != settings.by_version.keys():
+            self._remove(name)
+            self.add(name, settings)
+            self.start(name)
+            return
+        with self._lock:
+            before, self._models[name] = self._models[name].default, settings
+        for version, one in settings.by_version.items():
+            if one != old[version]:
+                self._wards[full_name(name, version)].change(one)
+        if settings.default is not None and settings.default != before:
+            self._make_default(self._wards[full_name(name, settings.default)])
+
+    def apply(self, models: dict[str, ModelSettings]) -> None:
+        """Come to these models: only what differs is loaded, loaded anew, or let go of. Doesn't wait for it."""
+        with self._lock:
+            before = dict(self._models)
+        for name in before.keys() - models.keys():
+            self._remove(name)
+        for name, settings in models.items():
+            if name not in before:
+                self.add(name, settings)
+                self.start(name)
+            elif before[name] != settings:
+                self._change(name, settings)
+        self._told()
 
     def all_settings(self) -> dict[str, ModelSettings]:
         """What each model is made of."""
@@ -169,11 +208,10 @@ class Table:
     def _ward(self, name: str, version: str | None, settings: ModelSettings) -> Ward:
         full = full_name(name, version)
         self._model_of[full] = (name, version)
-        watch = None if self._watch is None else self._watch(full, settings.max_run)
         ward = self._wards[full] = Ward(
             full,
             settings,
-            show=lambda leased: self._show(full, leased, watch, settings),
+            show=lambda leased: self._show(full, leased),
             hide=lambda: self._hide(full),
             changed=self._told,
             folder=self._folder,
@@ -185,8 +223,12 @@ class Table:
         self.beat.nudge()
         self._changed()
 
-    def _show(self, full: str, leased: Leased, watch: Watch | None, settings: ModelSettings) -> None:
-        leased.watch = watch
+    def _show(self, full: str, leased: Leased) -> None:
+        ward = self._wards.get(full)
+        if ward is None:
+            return  # it is configured no more
+        settings = ward.settings
+        leased.watch = None if self._watch is None else self._watch(full, settings.max_run)
         leased.schedule = schedule_of(leased, settings, batches=self._batches)
         with self._lock:
             self._objects.put(leased, *self._names(full))

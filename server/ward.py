@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+
+from sharedmodel.errors import LoadFailed
 
 from . import making
 from .canary import Canary, CanaryFailed
@@ -45,13 +48,13 @@ class Ward:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.settings = settings
+        self.settings = settings  # what the next load goes by
         self._show = show
         self._clock = clock
         self._fresh: list[Canary] = []
         self._kept: Kept | None = None
         self._singing = threading.Lock()  # one canary at a time: their results are compared
-        work = Work(lambda: making.make(name, settings, folder), self._warm, self._showing, hide)
+        work = Work(lambda: making.make(name, self.settings, folder), self._warm, self._showing, hide)
         self.slot = Slot(name, work, changed, clock)
 
     @property
@@ -70,6 +73,20 @@ class Ward:
         if upkeep.lazy:
             told["lazy"] = True
         return told if upkeep.ttl is None else told | {"ttl": upkeep.ttl}
+
+    def change(self, settings: ModelSettings) -> None:
+        """Go by other settings from now on; a model that is loaded or wanted is loaded by them, and swapped."""
+        self.settings = settings
+        if self.slot.served is not None or not settings.upkeep.lazy:
+            self._on_thread(self._renew, "change")
+
+    def _renew(self) -> None:
+        with contextlib.suppress(LoadFailed):  # it is logged, and shown
+            self.slot.reload("its configuration has changed")
+
+    def leave(self, why: str) -> None:
+        """Unload it, in the background."""
+        self._on_thread(lambda: self.slot.unload(why), "leave")
 
     def warm_up(self) -> None:
         """Make the warm-up calls and the canary now, on a loaded model. Raises LoadFailed, CanaryFailed."""

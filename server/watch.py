@@ -72,23 +72,34 @@ class Guard:
         self.turn = threading.Lock() if alone else None
         self.running: dict[int, Run] = {}
         self._shortest = float("inf")
+        self._starts: Callable[[], None] | None = None
+        self._starting = threading.Lock()
 
     def watch(self, name: str, max_run: float | None) -> Watch:
         """The watch over one model."""
         if max_run is not None:
             self._shortest = min(self._shortest, max_run)
+            self._begin()
         return Watch(self, name, max_run)
 
     def start(self, stuck: Callable[[str], None], beat: Callable[[], None]) -> None:
-        """Look after what runs, on a thread of its own, if anything is to be looked after.
+        """Look after what runs, on a thread of its own, from when there is something to be looked after.
 
         ``stuck`` is told of a call that does not end; ``beat`` is called once a second.
         """
+        looker = threading.Thread(target=self._look, args=(stuck, beat), name="watchdog", daemon=True)
+        with self._starting:
+            self._starts = looker.start
+        self._begin()
+
+    def _begin(self) -> None:
         if self._shortest < float("inf"):
-            threading.Thread(target=self._look, args=(stuck, beat), name="watchdog", daemon=True).start()
+            with self._starting:
+                start, self._starts = self._starts, None
+            if start is not None:
+                start()
 
     def _look(self, stuck: Callable[[str], None], beat: Callable[[], None]) -> None:
-        pause = min(BEAT, self._shortest / 4)
         next_beat = 0.0
         while True:
             now = time.monotonic()
@@ -97,7 +108,7 @@ class Guard:
                 beat()
             for run in list(self.running.values()):
                 self._examine(run, now, stuck)
-            time.sleep(pause)
+            time.sleep(min(BEAT, self._shortest / 4))
 
     def _examine(self, run: Run, now: float, stuck: Callable[[str], None]) -> None:
         limit = run.watch.max_run
