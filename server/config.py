@@ -38,9 +38,9 @@ from sharedmodel.errors import BadArgument
 from .kinds import DETAILS
 from .mistakes import Mistake, from_validation
 from .options import check_options
+from .schedule_keys import KEYS as SCHEDULING_KEYS
+from .schedule_keys import check_scheduling
 from .settings import EMBEDDED_IDLE, ModelSettings, Settings
-from .timetable import KEYS as SCHEDULING_KEYS
-from .timetable import check_scheduling
 from .upkeep import KEYS as UPKEEP_KEYS
 from .upkeep import check_upkeep
 from .versions import KEYS as VERSION_KEYS

@@ -15,7 +15,6 @@ from .given import Given
 from .settings import ModelSettings
 from .suspects import Deaths
 from .table import Table
-from .versions import one_by_one
 
 NAME: Final = "#models"
 EXPOSED: Final = ("states", "describe", "load", "obtain", "about", "unload", "reload", "warmup", "verdict")
@@ -144,6 +143,7 @@ class Directory:
     def _listed(self, name: str, kind: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
         from .kinds import DETAILS
         from .matching import Wanted, find, lines, needs_digests
+        from .versions import one_by_one  # pydantic: only where it is used
 
         if kind not in DETAILS:
             raise BadArgument(f"unknown kind {kind!r}; allowed: {', '.join(DETAILS)}")

@@ -1,36 +1,19 @@
-"""How calls of a model come to run: its configuration, and whether its adapter can batch them."""
+"""How calls of a loaded model come to run, and whether its adapter can batch them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from .kinds import DETAILS
 from .lease import Leased, Retired
-from .mistakes import Mistake
 from .scheduling.batching import Batching, Request, each_alone
 from .scheduling.calls import Schedule
 from .scheduling.lanes import Lanes
-from .scheduling.settings import MANY, Scheduling, problems
 from .settings import ModelSettings
 
 logger = logging.getLogger("sharedmodel.host")
-
-KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "lanes", "priorities")
-
-
-def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> tuple[Scheduling, dict[str, Any]]:
-    """The keys above, checked, and the rest of the table."""
-    given = {key: value for key, value in table.items() if key in KEYS}
-    rest = {key: value for key, value in table.items() if key not in KEYS}
-    found = problems(given)
-    mistakes += [Mistake(f"{where}.{key}", text) for key, text in found.items()]
-    if "lanes" in given and table.get("instances", 1) != 1:
-        mistakes.append(Mistake(f"{where}.lanes", "say how many run at once either by `lanes` or by `instances`"))
-    if found:
-        return Scheduling(), rest
-    return Scheduling(**{"lanes": 1 if given.get("max_batch", 1) > 1 else MANY} | given), rest
 
 
 def schedule_of(served: Leased, settings: ModelSettings, *, batches: bool) -> Schedule:

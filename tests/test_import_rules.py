@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,10 @@ def test_heavy_libraries_are_imported_only_where_a_model_loads(path: Path) -> No
 @pytest.mark.parametrize("path", files("sharedmodel") + files("server") + files("client"), ids=ids)
 def test_pickle_is_not_imported(path: Path) -> None:
     assert "pickle" not in {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("module", ["host", "supervisor"])
+def test_a_process_that_stays_does_not_carry_what_checks_configurations(module: str) -> None:
+    code = f"import sys, sharedmodel.server.{module}; print(*{{'pydantic', 'rich', 'typer'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

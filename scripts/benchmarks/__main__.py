@@ -8,7 +8,7 @@ import platform
 import sys
 from functools import partial
 
-from . import calls, chaos, clients, footprint, onnx_pair, throughput
+from . import beginnings, calls, chaos, clients, footprint, instances, onnx_pair, overhead, throughput, weights
 from .table import show
 
 PARTS = {
@@ -16,7 +16,11 @@ PARTS = {
     "clients": clients.run,
     "footprint": footprint.run,
     "onnx": onnx_pair.run,
+    "overhead": overhead.run,
     "throughput": throughput.run,
+    "instances": instances.run,
+    "weights": weights.run,
+    "beginnings": beginnings.run,
     "chaos": chaos.run,
 }
 

@@ -1,0 +1,23 @@
+"""The keys of a table [models.NAME] that say how its calls wait and run (see `scheduling.settings`)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .mistakes import Mistake
+from .scheduling.settings import MANY, Scheduling, problems
+
+KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "lanes", "priorities")
+
+
+def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> tuple[Scheduling, dict[str, Any]]:
+    """The keys above, checked, and the rest of the table."""
+    given = {key: value for key, value in table.items() if key in KEYS}
+    rest = {key: value for key, value in table.items() if key not in KEYS}
+    found = problems(given)
+    mistakes += [Mistake(f"{where}.{key}", text) for key, text in found.items()]
+    if "lanes" in given and table.get("instances", 1) != 1:
+        mistakes.append(Mistake(f"{where}.lanes", "say how many run at once either by `lanes` or by `instances`"))
+    if found:
+        return Scheduling(), rest
+    return Scheduling(**{"lanes": 1 if given.get("max_batch", 1) > 1 else MANY} | given), rest
