@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import pages
+from sharedmodel.server.config import load
 from tests import onnx_graphs
 from tests.servers import running_server
 
@@ -33,13 +34,22 @@ def test_its_programs_run_as_they_stand(runtime: str) -> None:
     assert ran.returncode == 0, ran.stderr
     for line in page.lines:
         assert line in ran.stdout
-    assert ran.stdout.splitlines()[-2:] == ["2 pages read", "2.0"]
+    assert ran.stdout.splitlines()[-3:] == ["2 pages read", "2.0", "[[2. 2.]]"]
 
 
 @pytest.mark.parametrize("command", ["scripts/demo", "scripts/test", "scripts/check", "scripts/bench", "scripts/env"])
 def test_the_scripts_it_names_are_there_and_can_be_run(command: str) -> None:
     assert command in README
     assert os.access(ROOT / command, os.X_OK)
+
+
+def test_its_configurations_are_right(tmp_path: Path) -> None:
+    for name in ("add.onnx", "scorer.onnx", "small.npy", "longest.npy"):
+        (tmp_path / name).touch()
+    for number, text in enumerate(_blocks("toml")):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text)
+        load(path)
 
 
 def test_the_commands_it_names_exist() -> None:
