@@ -157,6 +157,8 @@ class Service:
     def _event(self, fd: int, mask: int) -> None:
         peer = self.peers.get(fd)
         if peer is not None:
+            if mask & select.EPOLLHUP:  # calls of it may still be unread
+                peer.outlet.give_up()
             if mask & select.EPOLLOUT:
                 peer.outlet.flush()
                 self._calls.extend(peer.outlet.unpark())
