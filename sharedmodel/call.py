@@ -63,7 +63,7 @@ class Call:
         watch = served.watch
         token = None if watch is None else watch.entered(self)
         try:
-            if self.cancelled or self.deadline is not None or self.problem is not None:
+            if self.cancelled or self.deadline is not None or self.problem is not None or self.peer.closed:
                 self.check()
             method = served.method(self.method)
             args, kwargs = self.args, self.kwargs
@@ -95,7 +95,7 @@ class Call:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
         if self.problem is not None:
             raise self.problem if isinstance(self.problem, SharedModelError) else TypeError(str(self.problem))
-        if self.cancelled:
+        if self.cancelled or self.peer.closed:  # the second: it was taken in as its session ended
             raise Cancelled("the call was cancelled before it ran")
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise DeadlineExceeded("the call's deadline passed before it ran")

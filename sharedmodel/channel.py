@@ -11,7 +11,6 @@ itself; `begin` may be called by any number of threads at once.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -187,8 +186,7 @@ class Channel:
         self.lost = HostLost("this session belongs to the parent process")
         self.pending.clear()
         self.replies.segments.clear()
-        self.requests.lock = threading.Lock()  # the parent's was held over the fork
-        self.requests.close()
+        self.requests.forget()
 
     @property
     def arrays(self) -> tuple[Roots, Roots]:

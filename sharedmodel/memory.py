@@ -63,6 +63,7 @@ class Owner:
         ``lends``: the peer gives each block back by `take_back`; else its frames' end does, by `unpin`.
         """
         self.lock = threading.Lock()
+        self._growing = threading.Lock()
         self.quota = quota
         self._lends = lends
         self._grow = grow
@@ -73,8 +74,11 @@ class Owner:
         self._serial = 0
         self._closed = False
 
-    def empty(self, shape: Any, dtype: Any, order: Any = "C") -> Array | None:
-        """An uninitialised array in a block of its own, or None when there is no shared memory for it."""
+    def empty(self, shape: Any, dtype: Any, order: Any = "C", most: float = math.inf) -> Array | None:
+        """An uninitialised array in a block of its own, or None when there is no shared memory for it.
+
+        None too where more than ``most`` bytes are in use.
+        """
         dtype = np.dtype(dtype)
         if type(shape) is not tuple:
             shape = tuple(map(index, shape)) if hasattr(shape, "__iter__") else (index(shape),)
@@ -82,7 +86,7 @@ class Owner:
         if dtype.hasobject or nbytes <= 0:
             return None
         # Whole pages, because a fork cuts whole pages off.
-        taken = self.allocate(nbytes if nbytes > PAGE else PAGE)
+        taken = self.allocate(nbytes if nbytes > PAGE else PAGE, most)
         if taken is None:
             return None
         serial, span = taken[0], taken[1].span
@@ -95,29 +99,37 @@ class Owner:
         self._roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
         return array
 
-    def allocate(self, nbytes: int) -> tuple[int, Block] | None:
-        """A new block with one pin, and its serial number."""
-        for _ in range(4):  # another thread may take a new segment's room before we do
-            with self.lock:
-                if self._roots.dead:
-                    self._drain()
-                span = self._arena.allocate(nbytes)
-                if span is not None:
-                    self._serial = serial = self._serial + 1
-                    self._blocks[serial] = block = Block(span)
-                    return serial, block
-            if not self._add_segment(nbytes):
-                return None
+    def allocate(self, nbytes: int, most: float = math.inf) -> tuple[int, Block] | None:
+        """A new block with one pin, and its serial number. None where more than ``most`` bytes are in use."""
+        if (taken := self._take(nbytes, most)) is not None:
+            return taken
+        # One thread at a time: a hundred calls that found no room would else get a segment each.
+        with self._growing:
+            for _ in range(4):  # a thread that did not wait here may take a new segment's room before we do
+                if (taken := self._take(nbytes, most)) is not None:
+                    return taken
+                if self._arena.live_bytes > most or not self._add_segment(nbytes):
+                    return None
         return None
+
+    def _take(self, nbytes: int, most: float) -> tuple[int, Block] | None:
+        """A block in the segments that there are."""
+        with self.lock:
+            if self._roots.dead:
+                self._drain()
+            span = self._arena.allocate(nbytes) if self._arena.live_bytes <= most else None
+            if span is None:
+                return None
+            self._serial = serial = self._serial + 1
+            self._blocks[serial] = block = Block(span)
+            return serial, block
 
     def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
         """A block for a copy; the flag says that the reader must copy it out (past the quota).
 
         None where there is no room, or where the reader has not taken out what it should have.
         """
-        if self._arena.live_bytes > _HARD * self.quota:
-            return None
-        taken = self.allocate(nbytes)
+        taken = self.allocate(nbytes, _HARD * self.quota)
         if taken is None:
             return None
         serial, block = taken
@@ -196,6 +208,12 @@ class Owner:
             self._segments.clear()
             self._blocks.clear()
             self._roots = Roots()
+
+    def forget(self) -> None:
+        """In a forked child: threads that are not here may have held the locks."""
+        self.lock = threading.Lock()
+        self._growing = threading.Lock()
+        self.close()
 
     @property
     def live_bytes(self) -> int:

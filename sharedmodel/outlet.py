@@ -1,5 +1,8 @@
 """What a session's socket has not taken yet, and the calls that wait until its client has read.
 
+Where the client does not read any more, they wait for the end of the session, which drops them: run all at once,
+for nobody, they would take the memory that their waiting was to save.
+
 Owns the frames and the descriptors on their way out, and the lock that guards them: who asks for the events
 that a session needs (see `watched`) reads `unsent` under it. Knows neither what a frame means nor the loop.
 """
@@ -28,6 +31,7 @@ class Outlet:
         """``left`` is called, without the lock, when the socket did not take all."""
         self.lock = threading.Lock()
         self.closed = False
+        self.gone = False
         self.unsent = 0
         self._sock = sock
         self._left = left
@@ -37,7 +41,7 @@ class Outlet:
     def send(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
         """Send now what the socket takes, the rest when it takes more. Never blocks, never raises."""
         with self.lock:
-            if self.closed:
+            if self.closed or self.gone:
                 link.close_all(list(fds))
                 return
             if not self._frames:
@@ -56,6 +60,7 @@ class Outlet:
             return 0
         except OSError:  # the end of the connection is the reader's to see
             sent = len(data)
+            self.gone = True
             with contextlib.suppress(OSError):  # also where it has not ended yet: an answer must not just be missing
                 self._sock.shutdown(socket.SHUT_RDWR)
         if fds:
@@ -74,12 +79,16 @@ class Outlet:
                     return
                 self._frames.popleft()
 
+    def give_up(self) -> None:
+        """Nobody reads any more (a send that fails tells it too): no frame is kept, and no call let through."""
+        self.gone = True
+
     def park(self, call: Call) -> bool:
         """Keep a call until the client has read what it was sent; whether that has to be waited for."""
-        if self.unsent < BACKLOG_MOST:
+        if not self._full:
             return False
         with self.lock:
-            if self.unsent < BACKLOG_MOST:
+            if not self._full or self.closed:
                 return False
             self._parked.append(call)
             return True
@@ -88,9 +97,13 @@ class Outlet:
         """The calls that need not wait any more."""
         with self.lock:
             calls: list[Call] = []
-            if self.unsent < BACKLOG_MOST:
+            if not self._full:
                 calls, self._parked = self._parked, calls
             return calls
+
+    @property
+    def _full(self) -> bool:
+        return self.gone or self.unsent >= BACKLOG_MOST
 
     def close(self) -> list[Call]:
         """Nothing more is sent; the calls that waited for it. Idempotent; the socket is another's to close."""

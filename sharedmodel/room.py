@@ -62,9 +62,9 @@ class Room:
 
     def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
         """An array for a result, or None where it had better be made elsewhere."""
-        if not self.shared_memory or self.replies.live_bytes > self.replies.quota:
-            return None  # past the quota it is made and copied out as any other
-        return self.replies.empty(shape, dtype, order)
+        if not self.shared_memory:
+            return None
+        return self.replies.empty(shape, dtype, order, self.replies.quota)  # past it, made and copied as any other
 
     # -- arrays that have come -----------------------------------------------------------------------
 

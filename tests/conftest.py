@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sharedmodel import segment
 from sharedmodel.runtime import VARIABLE
@@ -36,6 +37,10 @@ GRACE = 5.0  # seconds in which what was told to end may end
 MOST_WORKERS = 8
 FILES = Path(__file__), Path(own_shm.__file__)  # any two: workers of one checkout take turns by locks on them
 WORKER = pytest.StashKey[Entrance]()
+
+# How long an example takes, or to make one, says how busy the machine is, and nothing of what is tested.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -240,6 +243,44 @@ TestArenaMachine = ArenaMachine.TestCase
 TestArenaMachine.settings = settings(max_examples=150, stateful_step_count=60, **relaxed)
 TestOwnerMachine = OwnerMachine.TestCase
 TestOwnerMachine.settings = settings(max_examples=120, stateful_step_count=50, **relaxed)
+
+
+class Crowded:
+    """An owner of whose threads as many ask for a segment at once as can."""
+
+    def __init__(self, threads: int, quota: int) -> None:
+        self.owner = Owner(self.grow, quota, lends=True)
+        self.grown = 0
+        self._threads = threads
+        self._barrier = threading.Barrier(threads)
+
+    def grow(self, nbytes: int) -> tuple[int, segment.Segment]:
+        try:
+            self._barrier.wait(0.5)  # broken from then on, where the others are not let in
+        except threading.BrokenBarrierError:
+            pass
+        self.grown += 1
+        return self.grown, segment.create(nbytes)
+
+    def run(self, ask: Callable[[Owner], Any]) -> list[Any]:
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda _: ask(self.owner), range(self._threads)))
+
+
+def test_threads_that_find_no_room_at_once_get_one_segment_together() -> None:
+    crowded = Crowded(8, 1 << 40)
+    assert None not in crowded.run(lambda owner: owner.place(20 * PAGE))
+    assert crowded.grown == 1 and crowded.owner.live_bytes == 8 * 20 * PAGE
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_threads_that_wait_for_room_together_do_not_pass_the_quota_together(make: bool) -> None:
+    crowded = Crowded(8, PAGE)
+
+    def ask(owner: Owner) -> Any:
+        return owner.empty((4 * PAGE,), "u1", "C", owner.quota) if make else owner.place(4 * PAGE)
+
+    assert sum(found is not None for found in crowded.run(ask)) == 1
 
 
 def test_a_segment_is_taken_in_once() -> None:

@@ -168,6 +168,20 @@ def test_a_client_that_reads_nothing_holds_a_bounded_amount_of_memory(kind: str,
             greedy.control("ping")
 
 
+def test_what_a_client_asked_for_and_never_read_is_not_done_when_it_is_gone(crowd: Crowd) -> None:
+    """All at once, for nobody, it would take the memory that was saved by letting it wait."""
+    host = crowd.host()
+    with session(host.address) as own, session(host.address, shared_memory=False) as greedy:
+        doomed.begin(greedy, "plain", 3_000_000)
+        until(lambda: sum(s["unsent"] for s in own.control("status")["sessions"]) > MB)
+        for _ in range(100):  # as many frames as the socket takes without the client having to read
+            doomed.begin(greedy, "note", "done for nobody")
+        greedy.close()
+        until(lambda: len(own.control("status")["sessions"]) == 1)
+        assert own.call("probe", "count", ("done for nobody",), {}) == 0
+        assert own.call("probe", "add", (1, 2), {}, 20) == 3
+
+
 def _memory(host: HostProcess) -> int:
     return resident(host.pid)
 

@@ -10,7 +10,10 @@ import pytest
 
 from sharedmodel import segment, service, tidy
 from sharedmodel.manager import ModelManager
+from sharedmodel.process import resident
 from sharedmodel.sessions import SESSIONS
+
+from .crowd import Crowd, session, until
 
 LARGE = 100 << 20
 
@@ -52,3 +55,17 @@ def test_room_for_large_arguments_and_results_goes_back_when_idle(monkeypatch: p
         assert _falls_below(before + LARGE + (40 << 20)), "all but what is kept goes back"
         assert (kept == 5).all()
         assert SESSIONS.current(str(manager.address)).alive
+
+
+def test_what_many_small_values_left_in_the_heap_goes_back_when_idle(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", str(1 << 40))  # by itself malloc gives nothing back
+    host = crowd.host()
+    with session(host.address) as own:
+        before = resident(host.pid)
+        for _ in range(2000):
+            own.call("probe", "keep", ("x" * 50_000,), {})
+        assert resident(host.pid) > before + (90 << 20)
+        own.call("probe", "let_go", (), {})
+        until(lambda: resident(host.pid) < before + (20 << 20), lambda: resident(host.pid) - before)

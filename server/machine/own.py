@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import NamedTuple
+
+from sharedmodel.heap import trim
 
 from . import files
 
@@ -27,19 +28,6 @@ def own_memory(pid: int | None = None, root: str = "/") -> Own:
     exact = files.fields(root, folder, "smaps_rollup")
     rss = exact.get("Rss", status.get("VmRSS", 0))  # the status has sums that lag behind by some pages a processor
     return Own(rss, exact.get("Pss", rss), max(rss, status.get("VmHWM", 0)))
-
-
-def trim() -> bool:
-    """Give the free memory of malloc back to the kernel; whether there was any. False where libc has no such call.
-
-    Milliseconds for a heap of GBs, during which other threads' malloc waits: after an outlier or when idle,
-    not after each call.
-    """
-    call = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if call is None:  # musl
-        return False
-    call.argtypes, call.restype = [ctypes.c_size_t], ctypes.c_int
-    return bool(call(0))
 
 
 def returned_memory() -> int:
