@@ -29,6 +29,7 @@ from .boot import Boot
 from .elsewhere import Elsewhere
 from .journal import Journal
 from .messages import Messages
+from .metrics.meter import Meter
 from .place import QUARANTINE, Place
 from .report import News, Reporter
 from .settings import ModelSettings, Settings
@@ -80,6 +81,8 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         entry=Entry(frozenset({os.geteuid()}), settings.group),
         limits=_limits(settings),
     )
+    reporter.meter = Meter(objects)
+    service.meter = reporter.meter.ended
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
     deaths = Deaths(boot.deaths, Place(boot.directory).quarantine)
     if boot.cell is not None:

@@ -61,6 +61,7 @@ class Service:
         self.peers = self.watched.peers
         self.info: dict[str, Any] = {}
         self.load: Load | None = None
+        self.meter: Callable[[Call], None] | None = None  # hears of each call that has ended; it must be quick
         self.when_idle: list[Callable[[], Any]] = []
         control = Served("", "host", Control(self), Control.EXPOSED)
         self.turns = Turns(objects, control, self.workers, self._serve)
