@@ -91,6 +91,19 @@ def status(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 
 
 @app.command(epilog=EPILOG)
+def metrics(runtime_dir: RuntimeDir = None) -> None:
+    """Print the server's metrics in Prometheus's text format.
+
+    `[server] metrics = "127.0.0.1:9100"` in the configuration serves the same over HTTP.
+    """
+    from .cli_place import running_places
+    from .control import ask
+    from .metrics.exposition import text
+
+    print(text(ask(running_places(runtime_dir)[0].control, "status")), end="")
+
+
+@app.command(epilog=EPILOG)
 def stop(
     runtime_dir: RuntimeDir = None,
     now: Annotated[bool, typer.Option("--now", help="Give running calls no time to finish.")] = False,

@@ -7,7 +7,6 @@ one that is loading wait for it.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import faulthandler
 import logging
 import os
@@ -35,9 +34,9 @@ from .report import News, Reporter
 from .settings import ModelSettings, Settings
 from .suspects import Deaths
 from .table import Table
+from .tether import end_with
 from .watch import Guard
 
-_PR_SET_PDEATHSIG: Final = 1
 QUARANTINE_IDLE: Final = 30.0
 
 logger = logging.getLogger("sharedmodel.host")
@@ -45,7 +44,7 @@ logger = logging.getLogger("sharedmodel.host")
 
 def main() -> int:
     boot = Boot.from_stdin()
-    _end_with(boot.supervisor)
+    end_with(boot.supervisor)
     logs.set_up("host", boot.settings.log_level)
     faulthandler.enable()
     for fd in (boot.listener, boot.lifeline, boot.journal):
@@ -139,13 +138,6 @@ def _finish(service: Service, table: Table, grace: float) -> None:
     closing.start()
     closing.join(grace)
     table.close()
-
-
-def _end_with(supervisor: int) -> None:
-    """Have the kernel end this process when the supervisor dies, however that comes about."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:  # it died before the kernel knew of our wish
-        os._exit(0)
 
 
 def raise_descriptor_limit() -> None:

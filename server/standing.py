@@ -108,6 +108,7 @@ class Standing:
             "threads": supervisor.hosts.threads(),
             "sessions": sessions,
             "shared_memory": _shared_memory(),
+            "metrics": supervisor.gateway.told(),
         }
 
     def _host(self, keeper: Keeper, inquiry: _Inquiry) -> dict[str, Any]:
