@@ -99,6 +99,7 @@ class ServerTable(_Strict):
     grace: Annotated[float, Field(ge=0)] = 10.0
     offline: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
     metrics: Annotated[str, AfterValidator(_metrics)] | None = None
 
 

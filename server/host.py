@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from sharedmodel import reply
 from sharedmodel.board import Board, Load
 from sharedmodel.entry import Entry, Limits
 from sharedmodel.objects import Objects
@@ -45,7 +46,12 @@ logger = logging.getLogger("sharedmodel.host")
 def main() -> int:
     boot = Boot.from_stdin()
     end_with(boot.supervisor)
-    logs.set_up("host", boot.settings.log_level)
+    logs.set_up(
+        f"host {boot.name}".rstrip(),
+        boot.settings.log_level,
+        boot.settings.log_format,
+        lambda: reply.current.call,
+    )
     faulthandler.enable()
     for fd in (boot.listener, boot.lifeline, boot.journal):
         os.set_inheritable(fd, False)

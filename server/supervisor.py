@@ -193,7 +193,7 @@ def main() -> int:
     place, notifier = Place(directory), Notifier.from_environment()
     if settings.embedded:
         detach()
-    logs.set_up("supervisor", settings.log_level)
+    logs.set_up("supervisor", settings.log_level, settings.log_format)
     place.lent = activation.take()
     try:
         supervisor = Supervisor(place, settings, notifier)

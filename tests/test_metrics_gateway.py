@@ -189,8 +189,10 @@ def get_settings(text: str, tmp_path: Path) -> Any:
 
 
 def test_the_keys_are_checked_as_the_others(tmp_path: Path) -> None:
-    settings = get_settings('metrics = "unix"', tmp_path)
-    assert settings.metrics == "unix"
+    settings = get_settings('metrics = "unix"\nlog_format = "json"', tmp_path)
+    assert (settings.metrics, settings.log_format) == ("unix", "json")
+    with pytest.raises(ConfigError, match=r"server\.log_format: .*'text' or 'json'"):
+        get_settings('log_format = "xml"', tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'metrics'"):
         get_settings('metric = "unix"', tmp_path)
     with pytest.raises(ConfigError, match=r"server\.metrics"):
