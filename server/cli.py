@@ -91,6 +91,19 @@ def status(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 
 
 @app.command(epilog=EPILOG)
+def top(
+    runtime_dir: RuntimeDir = None,
+    interval: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Look so often.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and end.")] = False,
+) -> None:
+    """Watch models, hosts, clients and what they hold in shared memory; q or Ctrl-C to leave."""
+    from .cli_place import running_places
+    from .cli_top import watch
+
+    watch(running_places(runtime_dir)[0], interval, once=once)
+
+
+@app.command(epilog=EPILOG)
 def metrics(runtime_dir: RuntimeDir = None) -> None:
     """Print the server's metrics in Prometheus's text format.
 
