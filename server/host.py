@@ -15,11 +15,13 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from sharedmodel import reply
 from sharedmodel.board import Board, Load
+from sharedmodel.call import Call
 from sharedmodel.entry import Entry, Limits
 from sharedmodel.objects import Objects
 from sharedmodel.service import Service
@@ -30,6 +32,7 @@ from .elsewhere import Elsewhere
 from .journal import Journal
 from .messages import Messages
 from .metrics.meter import Meter
+from .metrics.traces import traces
 from .place import QUARANTINE, Place
 from .report import News, Reporter
 from .settings import ModelSettings, Settings
@@ -87,7 +90,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         limits=_limits(settings),
     )
     reporter.meter = Meter(objects)
-    service.meter = reporter.meter.ended
+    service.meter = _both(reporter.meter.ended, traces(objects, boot.name))
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
     deaths = Deaths(boot.deaths, Place(boot.directory).quarantine)
     if boot.cell is not None:
@@ -144,6 +147,17 @@ def _finish(service: Service, table: Table, grace: float) -> None:
     closing.start()
     closing.join(grace)
     table.close()
+
+
+def _both(count: Callable[[Call], None], trace: Callable[[Call], None] | None) -> Callable[[Call], None]:
+    if trace is None:
+        return count
+
+    def ended(call: Call) -> None:
+        count(call)
+        trace(call)
+
+    return ended
 
 
 def raise_descriptor_limit() -> None:
