@@ -17,7 +17,7 @@ from sharedmodel.errors import ProtocolError
 
 from . import messages
 from .boot import Boot
-from .death import Death, reason, unexplained
+from .death import Death, cause_of, reason, unexplained
 from .journal import Journal
 from .machine import oom
 from .messages import Messages
@@ -140,6 +140,7 @@ class Child:
         return Death(
             time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted, executing,
             outside=not known and not suspicious,
+            cause=cause_of(code, self._kills, kills, wanted=wanted, fault=bool(self.fault)),
         )  # fmt: skip
 
     def _drain(self, selector: selectors.BaseSelector) -> None:

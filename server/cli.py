@@ -91,6 +91,32 @@ def status(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 
 
 @app.command(epilog=EPILOG)
+def top(
+    runtime_dir: RuntimeDir = None,
+    interval: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Look so often.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and end.")] = False,
+) -> None:
+    """Watch models, hosts, clients and what they hold in shared memory; q or Ctrl-C to leave."""
+    from .cli_place import running_places
+    from .cli_top import watch
+
+    watch(running_places(runtime_dir)[0], interval, once=once)
+
+
+@app.command(epilog=EPILOG)
+def metrics(runtime_dir: RuntimeDir = None) -> None:
+    """Print the server's metrics in Prometheus's text format.
+
+    `[server] metrics = "127.0.0.1:9100"` in the configuration serves the same over HTTP.
+    """
+    from .cli_place import running_places
+    from .control import ask
+    from .metrics.exposition import text
+
+    print(text(ask(running_places(runtime_dir)[0].control, "status")), end="")
+
+
+@app.command(epilog=EPILOG)
 def stop(
     runtime_dir: RuntimeDir = None,
     now: Annotated[bool, typer.Option("--now", help="Give running calls no time to finish.")] = False,

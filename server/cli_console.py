@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDE: Final = 4000
+_COLOURS: Final = {"ready": "green", "failed": "red", "failing": "red", "unresponsive": "red", "waiting": "red"}
 
 
 def console() -> Console:
@@ -30,6 +31,21 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequenc
     return made
 
 
+def dense(headings: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str], cut: Sequence[str]) -> Table:
+    """A table with one line for each row: where there is no room for all, the columns ``cut`` are cut short."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in right else "left", no_wrap=heading not in cut)
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else line(cell) for cell in row))
+    return made
+
+
+def line(cell: Any, style: str = "") -> Text:
+    """A text that is cut short rather than wrapped."""
+    return Text(str(cell), style=style, no_wrap=True, overflow="ellipsis")
+
+
 def framed(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A table with a rule below its head, for results."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
@@ -43,6 +59,11 @@ def framed(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 def print_json(value: Any) -> None:
     """JSON as programs like it: one document, its characters as they are."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def colour_of(state: str) -> str:
+    """How a state looks: green is well, red wants somebody, yellow passes."""
+    return _COLOURS.get(state, "yellow")
 
 
 def duration(seconds: float) -> str:

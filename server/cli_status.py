@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from .cli_console import console, duration, print_json, table
+from .cli_console import colour_of, console, duration, print_json, table
+from .cli_numbers import calls_table, clients_table, command_of
 from .machine.amount import size
 
-_COLOURS: Final = {"ready": "green", "failed": "red", "failing": "red", "unresponsive": "red", "waiting": "red"}
+_MODEL: Final = ("MODEL", "KIND", "STATE", "MEMORY", "SINCE", "WHY")
 _MEANING: Final = {
     "failing": "the host can't be started",
     "waiting": "the host ended and is about to be started again",
@@ -40,7 +41,7 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     yield _grid(_head(status))
     yield ""
     models = list(_each(status["models"]))
-    yield table(("MODEL", "KIND", "STATE", "SINCE", "WHY"), (_model(name, told) for name, told in models))
+    yield table(_MODEL, (_model(name, told) for name, told in models), right=("MEMORY",))
     for name, told in models:
         if "reason" in told:
             yield Text(f"  {name}: {told['reason']}", style="red")
@@ -48,10 +49,12 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
             yield Text(f"  {name}: not replaced, {told['last_failure']}", style="red")
     if not status["models"]:
         yield Text("  no models yet")
+    if (calls := calls_table(status["models"])) is not None:
+        yield ""
+        yield calls
     if status["sessions"]:
         yield ""
-        headings = ("CLIENT", "COMMAND", "CALLS", "OBJECTS", "ARGUMENTS", "RESULTS")
-        yield table(headings, _sessions(status["sessions"]), right=headings[2:])
+        yield clients_table(status["sessions"], command_of)
     if status["deaths"]:
         yield ""
         yield table(("HOST ENDED", "AFTER", "WHY"), _deaths(status["deaths"]), right=("AFTER",))
@@ -67,7 +70,7 @@ def _grid(rows: Iterator[tuple[str, Any]]) -> Any:
 def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     state = status["state"]
     meaning = f" ({_MEANING[state]})" if state in _MEANING else ""
-    yield "state", Text(state + meaning, style=_COLOURS.get(state, "yellow"))
+    yield "state", Text(state + meaning, style=colour_of(state))
     yield "directory", status["directory"]
     if status["embedded"]:
         yield "serves", f"embedded: what its user's programs ask for; ends after {status['idle_exit'] or 0:g} s idle"
@@ -76,11 +79,14 @@ def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "supervisor", _process(status["supervisor"])
     for host in status["hosts"]:
         yield f"host {host['name']}".rstrip(), _host(host)
+    if (metrics := status.get("metrics")) is not None:
+        yield "metrics", metrics["address"] + (f", pid {metrics['pid']}" if metrics["pid"] else ", starting again")
 
 
 def _process(process: dict[str, Any]) -> str:
     up = duration(max(0.0, time.time() - process["since"]))
-    memory = f", {size(process['memory'])}" if "memory" in process else ""
+    # Its share, where it is known: what clients hold of shared memory is mapped in the host as well.
+    memory = f", {size(process.get('pss', process['memory']))}" if "memory" in process else ""
     return f"pid {process['pid']}, up {up}{memory}"
 
 
@@ -108,15 +114,10 @@ def _model(name: str, model: dict[str, Any]) -> tuple[Any, ...]:
         text += f", {model['instances_ready']} of {model['instances']}"
     if "replacement" in model:
         text += f", {model['replacement']} anew"
-    state = Text(text, style=_COLOURS.get(model["state"], "yellow"))
+    state = Text(text, style=colour_of(model["state"]))
     since = _when(model["since"]) if "since" in model else ""
-    return name, model["kind"], state, since, "" if "reason" in model else model.get("why", "")
-
-
-def _sessions(sessions: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    for session in sorted(sessions, key=lambda session: session["pid"]):
-        memory = size(session["requests"]), size(session["replies"])
-        yield session["pid"], _command(session["pid"]), session["calls"], session["objects"], *memory
+    memory = size(model["memory"]) if model["memory"] else ""
+    return name, model["kind"], state, memory, since, "" if "reason" in model else model.get("why", "")
 
 
 def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
@@ -126,12 +127,3 @@ def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
 
 def _when(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().decode(errors="replace").split("\0")
-    except OSError:
-        return "?"
-    return " ".join(words).strip()[:50]

@@ -36,6 +36,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from sharedmodel.errors import BadArgument
 
 from .kinds import DETAILS
+from .metrics import address
 from .mistakes import Mistake, from_validation
 from .options import check_options
 from .schedule_keys import KEYS as SCHEDULING_KEYS
@@ -73,6 +74,11 @@ def _size(value: int | str) -> int:
     return size
 
 
+def _metrics(text: str) -> str:
+    address.parse(text)
+    return text
+
+
 Size = Annotated[int | str, AfterValidator(_size)]
 
 
@@ -93,6 +99,8 @@ class ServerTable(_Strict):
     grace: Annotated[float, Field(ge=0)] = 10.0
     offline: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    metrics: Annotated[str, AfterValidator(_metrics)] | None = None
 
 
 class CommonTable(_Strict):

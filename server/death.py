@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +36,7 @@ class Death(NamedTuple):
     wanted: bool = False
     executing: Sequence[Sequence[int]] = ()  # the calls that may have been the cause
     outside: bool = False  # killed by others, and not for lack of memory
+    cause: str = ""  # the reason in one word, to be counted (see `cause_of`)
 
     def as_dict(self) -> dict[str, Any]:
         """For people; `executing` is for the hosts."""
@@ -59,6 +60,15 @@ def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str
     return f"killed by {name}"
 
 
+def cause_of(code: int, before: Kills, after: Kills, *, wanted: bool, fault: bool) -> str:
+    """Why a host ended, in one of few words: asked, stuck, out-of-memory, exit, or the signal's name."""
+    if wanted or fault:
+        return "asked" if wanted else "stuck"
+    if code >= 0:
+        return "exit"
+    return "out-of-memory" if -code == signal.SIGKILL and after != before else signal_name(-code)
+
+
 def unexplained(code: int, before: Kills, after: Kills) -> bool:
     """Whether something that ran in the host may have been the cause: a crash, an exit, memory eaten up.
 
@@ -80,6 +90,7 @@ class Restarts:
     def __init__(self) -> None:
         self.deaths: deque[Death] = deque(maxlen=_REMEMBERED)
         self.count = 0
+        self.causes: Counter[str] = Counter()
         self.unready = 0  # in a row
         self._faults = 0  # of these, those that nobody else caused
         self._row = 0
@@ -88,6 +99,7 @@ class Restarts:
         """Note a death; the seconds to wait before the next host."""
         self.deaths.append(death)
         self.count += 1
+        self.causes[death.cause] += 1
         if death.wanted:
             self._row = self.unready = self._faults = 0
             return 0.0

@@ -7,7 +7,6 @@ one that is loading wait for it.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import faulthandler
 import logging
 import os
@@ -16,10 +15,13 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from sharedmodel import reply
 from sharedmodel.board import Board, Load
+from sharedmodel.call import Call
 from sharedmodel.entry import Entry, Limits
 from sharedmodel.objects import Objects
 from sharedmodel.service import Service
@@ -29,14 +31,16 @@ from .boot import Boot
 from .elsewhere import Elsewhere
 from .journal import Journal
 from .messages import Messages
+from .metrics.meter import Meter
+from .metrics.traces import traces
 from .place import QUARANTINE, Place
 from .report import News, Reporter
-from .settings import ModelSettings, Settings
+from .settings import Settings
 from .suspects import Deaths
 from .table import Table
+from .tether import end_with
 from .watch import Guard
 
-_PR_SET_PDEATHSIG: Final = 1
 QUARANTINE_IDLE: Final = 30.0
 
 logger = logging.getLogger("sharedmodel.host")
@@ -44,8 +48,13 @@ logger = logging.getLogger("sharedmodel.host")
 
 def main() -> int:
     boot = Boot.from_stdin()
-    _end_with(boot.supervisor)
-    logs.set_up("host", boot.settings.log_level)
+    end_with(boot.supervisor)
+    logs.set_up(
+        f"host {boot.name}".rstrip(),
+        boot.settings.log_level,
+        boot.settings.log_format,
+        lambda: reply.current.call,
+    )
     faulthandler.enable()
     for fd in (boot.listener, boot.lifeline, boot.journal):
         os.set_inheritable(fd, False)
@@ -80,6 +89,8 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         entry=Entry(frozenset({os.geteuid()}), settings.group),
         limits=_limits(settings),
     )
+    reporter.meter = Meter(objects)
+    service.meter = _both(reporter.meter.ended, traces(objects, boot.name))
     service.info.update(embedded=settings.embedded, config=settings.config_file, supervisor=boot.supervisor)
     deaths = Deaths(boot.deaths, Place(boot.directory).quarantine)
     if boot.cell is not None:
@@ -97,7 +108,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     news: News = {
         messages.ELSEWHERE: elsewhere.update,
         messages.DEATHS: deaths.update,
-        messages.MODELS: lambda models: table.apply({name: ModelSettings(**model) for name, model in models.items()}),
+        messages.MODELS: lambda models: reporter.models(table, models),
     }
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))
@@ -138,11 +149,15 @@ def _finish(service: Service, table: Table, grace: float) -> None:
     table.close()
 
 
-def _end_with(supervisor: int) -> None:
-    """Have the kernel end this process when the supervisor dies, however that comes about."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:  # it died before the kernel knew of our wish
-        os._exit(0)
+def _both(count: Callable[[Call], None], trace: Callable[[Call], None] | None) -> Callable[[Call], None]:
+    if trace is None:
+        return count
+
+    def ended(call: Call) -> None:
+        count(call)
+        trace(call)
+
+    return ended
 
 
 def raise_descriptor_limit() -> None:

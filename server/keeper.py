@@ -169,6 +169,8 @@ class Keeper:
         same = dataclasses.replace(settings, models={}, threads={})
         models = {name: dataclasses.asdict(model) for name, model in settings.models.items()}
         if dataclasses.replace(self.settings, models={}, threads={}) == same and self.tell(messages.MODELS, models):
+            assert self.child is not None
+            self.child.settled = False  # it says so again
             self.settings = settings
         else:
             self.restart("restarted to read its configuration again", settings)

@@ -4,6 +4,7 @@ host.sock        models: the host answers, the supervisor holds the listener
 host.NAME.sock   the same of a host for one model; NAME#0, NAME#1 … where the model has several
 loads            how busy each of those is (see `sharedmodel.board`)
 control.sock     the supervisor itself
+metrics.sock     metrics over HTTP, where the configuration wants them here
 supervisor.lock  held for as long as the supervisor lives; its text is the holder's pid
 """
 
@@ -36,6 +37,7 @@ class Place:
         self.directory = os.path.abspath(directory)
         self.host = link.check_address(os.path.join(self.directory, "host.sock"))
         self.control = link.check_address(os.path.join(self.directory, "control.sock"))
+        self.metrics = link.check_address(os.path.join(self.directory, "metrics.sock"))
         self.board = os.path.join(self.directory, "loads")
         self.lock = os.path.join(self.directory, "supervisor.lock")
         self.lent: dict[str, socket.socket] = {}  # listening sockets that a service manager holds (see `activation`)

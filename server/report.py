@@ -18,6 +18,10 @@ from sharedmodel.service import Service
 
 from . import messages
 from .messages import Messages
+from .metrics.meter import Meter, under_way
+from .metrics.process import own_numbers
+from .metrics.weights import Weights
+from .settings import ModelSettings
 from .table import Table
 
 IDLE_LOOKS: Final = 10  # in each idle time; a second apart at most, 50 ms at least
@@ -36,6 +40,8 @@ class Reporter:
         self._lock = threading.Lock()
         self._settled = False
         self.load: Load | None = None
+        self.meter: Meter | None = None
+        self._weights = Weights()
         self._stopped = threading.Event()
 
     def say(self, kind: int, *values: Any) -> None:
@@ -46,12 +52,20 @@ class Reporter:
         """A model has a new state."""
         with self._lock:  # looked at and told in one: the last word shall not be an old one
             settled = table.settled  # before the states: they shall not be older than this
-            self._lifeline.send(messages.STATES, table.states())
+            states = table.states()
+            self._lifeline.send(messages.STATES, states)
+            self._weights.look(states)
             if not self._settled and settled:
                 self._settled = True
                 if self.load is not None:
                     self.load.up()
                 self._lifeline.send(messages.SETTLED)
+
+    def models(self, table: Table, models: dict[str, dict[str, Any]]) -> None:
+        """The host is to serve these from now on; it says anew when it has settled."""
+        with self._lock:
+            self._settled = False
+        table.apply({name: ModelSettings(**model) for name, model in models.items()})
 
     def start(self, service: Service, table: Table, news: News, idle_exit: float | None) -> None:
         self.say(messages.SERVING)
@@ -66,7 +80,7 @@ class Reporter:
 
     def _answer(self, service: Service, table: Table, news: News) -> None:
         questions: dict[int, Callable[..., None]] = {
-            messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, standing(service, table)),
+            messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, self._standing(service)),
             messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
             **news,
         }
@@ -79,6 +93,10 @@ class Reporter:
         if not self._stopped.is_set():
             # The supervisor is dead, and its successor serves in this one's place.
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def _standing(self, service: Service) -> dict[str, Any]:
+        told = {"model_memory": self._weights.told(), **({} if self.meter is None else self.meter.told())}
+        return {**standing(service), **told}
 
     def _received(self) -> list[list[Any]] | None:
         try:
@@ -104,7 +122,11 @@ def is_busy(service: Service) -> bool:
     return bool(service.peers) or bool(waiting)
 
 
-def standing(service: Service, table: Table) -> dict[str, Any]:
+def standing(service: Service) -> dict[str, Any]:
     """The host in numbers, as plain data."""
-    told = Control(service).status()
-    return {"memory": told["memory"], "sessions": told["sessions"]}
+    calls = [call for peer in list(service.peers.values()) for call in list(peer.calls.values())]
+    return {
+        "sessions": Control(service).status()["sessions"],
+        **own_numbers(),
+        "under_way": under_way(calls, service.objects),
+    }

@@ -120,6 +120,8 @@ class Settings:
     grace: float = 10.0
     log_level: str = "info"
     threads: dict[str, int] = field(default_factory=dict)  # of each model, by the thread plan
+    log_format: str = "text"
+    metrics: str | None = None  # where they are served; hosts are not told
 
     @property
     def folder(self) -> str | None:

@@ -7,11 +7,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from sharedmodel import segment
 from sharedmodel.process import resident
 
 from . import messages
 from .control import Answer
 from .keeper import Keeper
+from .metrics.summary import with_numbers
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -93,6 +95,7 @@ class Standing:
         ]
         return {
             "state": self._state(hosts),
+            "at": time.monotonic(),
             "directory": supervisor.place.directory,
             "config": settings.config_file,
             "embedded": settings.embedded,
@@ -101,9 +104,11 @@ class Standing:
             "hosts": hosts,
             "restarts": sum(host["restarts"] for host in hosts),
             "deaths": sorted(deaths, key=lambda death: death["at"]),
-            "models": supervisor.hosts.models(),
+            "models": with_numbers(supervisor.hosts.models(), hosts),
             "threads": supervisor.hosts.threads(),
             "sessions": sessions,
+            "shared_memory": _shared_memory(),
+            "metrics": supervisor.gateway.told(),
         }
 
     def _host(self, keeper: Keeper, inquiry: _Inquiry) -> dict[str, Any]:
@@ -118,6 +123,7 @@ class Standing:
             "address": keeper.address,
             "models": sorted(keeper.settings.models),
             "restarts": keeper.restarts.count,
+            "causes": dict(keeper.restarts.causes),
             "next_start": max(0.0, waits) if child is None and waits != float("inf") else None,
             **told,
         }
@@ -129,3 +135,12 @@ class Standing:
         if "unresponsive" in states:
             return "unresponsive"
         return next(state for state in _WORST if state in states)
+
+
+def _shared_memory() -> dict[str, int] | None:
+    """Bytes of /dev/shm, whoever uses them; None on a machine without."""
+    try:
+        found = os.statvfs(segment.DIRECTORY)
+    except OSError:
+        return None
+    return {"size": found.f_blocks * found.f_frsize, "used": (found.f_blocks - found.f_bfree) * found.f_frsize}

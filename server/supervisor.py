@@ -11,6 +11,7 @@ dies itself, the kernel ends the hosts with it.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import selectors
@@ -30,6 +31,7 @@ from .given import Given
 from .herald import Herald
 from .hosts import Hosts
 from .keeper import KILL_AFTER, NEVER, Keeper
+from .metrics.gateway import Gateway
 from .notify import Notifier
 from .place import Lock, Place
 from .retire import Retirement
@@ -55,13 +57,20 @@ class Supervisor:
         self._given = Given(place.directory)
         self._given.sweep()
         self._selector = selectors.DefaultSelector()
+        self.gateway = Gateway(place, self._selector, settings.group)
         self.hosts = Hosts(place, self._selector, self._report, self._ended)
-        self.hosts.apply(settings)
+        self._apply(settings)
         self._signals = Signals(self._selector, self._signal)
         self._control = ControlServer(place.listen(place.control), self._selector, self._request)
         self._standing = Standing(self)
         self._retirement = Retirement(self)
         self._herald = Herald(notifier)
+
+    def _apply(self, settings: Settings) -> None:
+        """Come to what the settings ask for. Raises BadArgument or OSError."""
+        self.gateway.apply(settings.metrics)
+        self.hosts.apply(dataclasses.replace(settings, metrics=None))
+        self.settings = settings
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -80,17 +89,19 @@ class Supervisor:
         return 0
 
     def _timeout(self) -> float | None:
-        next_at = min(self.hosts.due, self._standing.due, self._retirement.due, self._herald.due)
+        next_at = min(self.hosts.due, self.gateway.due, self._standing.due, self._retirement.due, self._herald.due)
         return None if next_at == NEVER else max(0.0, next_at - time.monotonic())
 
     def _due(self, now: float) -> None:
         self.hosts.expire(now)
+        self.gateway.expire(now)
         self._standing.expire(now)
         self._retirement.expire(now)
         self._herald.expire(now)
 
     def _close(self) -> None:
         self.hosts.close()
+        self.gateway.close()
         self.place.unlink(self.place.control)
         self._control.close()
         self._signals.close()
@@ -145,8 +156,7 @@ class Supervisor:
     def _reload(self) -> None:
         self._herald.reloading()
         try:
-            self.settings = reload.again(self.settings)
-            self.hosts.apply(self.settings)
+            self._apply(reload.again(self.settings))
         except (SharedModelError, OSError) as exc:
             logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
         self._herald.look(self.hosts)
@@ -154,6 +164,8 @@ class Supervisor:
     def _request(self, name: str, options: dict[str, Any], answer: Answer) -> None:
         if name == "status":
             self._standing.ask(answer)
+        elif name == "live":
+            answer({"pid": os.getpid(), "since": self.started})
         elif name == "stop":
             answer({"pid": os.getpid()})
             self.stop("asked to by `sharedmodel stop`", hurry=options.get("hurry") is True)
@@ -161,7 +173,7 @@ class Supervisor:
             answer({"pid": os.getpid()})
             self.hosts.restart("restarted on request")
         else:
-            raise BadArgument(f"no request {name!r}; there are: status, stop, restart")
+            raise BadArgument(f"no request {name!r}; there are: status, live, stop, restart")
 
 
 def collect_leftovers() -> None:
@@ -181,7 +193,7 @@ def main() -> int:
     place, notifier = Place(directory), Notifier.from_environment()
     if settings.embedded:
         detach()
-    logs.set_up("supervisor", settings.log_level)
+    logs.set_up("supervisor", settings.log_level, settings.log_format)
     place.lent = activation.take()
     try:
         supervisor = Supervisor(place, settings, notifier)

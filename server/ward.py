@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -50,6 +49,8 @@ class Ward:
         self.name = name
         self.settings = settings  # what the next load goes by
         self._show = show
+        self._changed = changed
+        self._renewals: list[ModelSettings] = []  # changes that are under way
         self._clock = clock
         self._fresh: list[Canary] = []
         self._kept: Kept | None = None
@@ -61,7 +62,11 @@ class Ward:
     def settled(self) -> bool:
         """Whether there is nothing to wait for."""
         state = self.slot.state
-        return state not in (LOADING, WARMING) and not (state == ABSENT and not self.settings.upkeep.lazy)
+        return (
+            state not in (LOADING, WARMING)
+            and not self._renewals
+            and not (state == ABSENT and not self.settings.upkeep.lazy)
+        )
 
     def describe(self) -> dict[str, Any]:
         """The model as plain data."""
@@ -78,11 +83,17 @@ class Ward:
         """Go by other settings from now on; a model that is loaded or wanted is loaded by them, and swapped."""
         self.settings = settings
         if self.slot.served is not None or not settings.upkeep.lazy:
+            self._renewals.append(settings)
             self._on_thread(self._renew, "change")
 
     def _renew(self) -> None:
-        with contextlib.suppress(LoadFailed):  # it is logged, and shown
+        try:
             self.slot.reload("its configuration has changed")
+        except LoadFailed:
+            pass  # it is logged, and shown
+        finally:
+            self._renewals.pop()
+            self._changed()
 
     def leave(self, why: str) -> None:
         """Unload it, in the background."""

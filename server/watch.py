@@ -33,7 +33,7 @@ class Run:
         self.watch = watch
         self.call = call
         self.slot = slot
-        self.started = time.monotonic()
+        self.started = call.began = time.monotonic()
         self.told = False
 
 
@@ -117,7 +117,7 @@ class Guard:
         if ran > limit and not run.told:
             run.told = True
             what = f"{run.watch.name}.{run.call.method}() ran longer than its max_run, {limit:g} s"
-            logger.error("%s: it is told to stop", what)
+            logger.error("%s: it is told to stop", what, extra={"call": run.call})
             run.call.condemn(Stuck(what))
         elif ran > limit + GRACE and run.told:
             self.running.pop(id(run), None)

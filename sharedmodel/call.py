@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from . import reply
+from . import failure, reply
 from .errors import Cancelled, DeadlineExceeded, SharedModelError
 from .kept import Input
 from .pending import PRIORITY_MOST
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sharedmodel")
 
 _NOTHING: Final[Any] = ()
+NEVER: Final = float("inf")
 WINDOW: Final = 16  # items of a stream that may be on their way
 
 
 class Call:
-    """A call from its frame to its answer."""
+    """A call from its frame to its answer.
+
+    Its times are those of `time.monotonic`: ``taken`` from its frame, ``began`` to execute (set by who watches
+    it, 0 where it never did) and ``made`` its result (`NEVER` where there is none). ``joined``, where it ran in a
+    batch: when the inputs of all became one, and of how many calls. ``outcome`` is the code of its error, else "".
+    """
 
     __slots__ = (
-        "args", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "kwargs",
-        "method", "peer", "priority", "problem", "rid",
+        "args", "began", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "joined",
+        "kwargs", "made", "method", "outcome", "peer", "priority", "problem", "rid", "taken",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
@@ -49,7 +55,12 @@ class Call:
         self.peer = peer
         self.inputs = inputs
         self.problem = problem
-        self.deadline = None if timeout is None else time.monotonic() + float(timeout)
+        self.taken = time.monotonic()
+        self.began = 0.0
+        self.made = NEVER
+        self.joined: tuple[float, int] | None = None
+        self.outcome = ""
+        self.deadline = None if timeout is None else self.taken + float(timeout)
         self.cancelled = False
         self.condemned: Exception | None = None
         self.callbacks: list[Callable[[], None]] | None = None
@@ -70,9 +81,11 @@ class Call:
             self.args = self.kwargs = _NOTHING  # only the method refers to its arguments from now on
             value = method(*args, **kwargs)
             del args, kwargs
+            self.made = time.monotonic()
             if served.method_to_typeid and self.method in served.method_to_typeid:
                 value = self.peer.refs.as_proxy(served.method_to_typeid[self.method], value)
             elif type(value) is types.GeneratorType:
+                self.made = NEVER  # its items are still to be made
                 self._stream(value)
                 return
             data = self.peer.packed(self, value)
@@ -93,17 +106,26 @@ class Call:
 
     def check(self) -> None:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
+        if (problem := self._problem()) is not None:
+            self.began = 0.0
+            raise problem
+
+    def _problem(self) -> Exception | None:
         if self.problem is not None:
-            raise self.problem if isinstance(self.problem, SharedModelError) else TypeError(str(self.problem))
+            return self.problem if isinstance(self.problem, SharedModelError) else TypeError(str(self.problem))
         if self.cancelled or self.peer.closed:  # the second: it was taken in as its session ended
-            raise Cancelled("the call was cancelled before it ran")
+            return Cancelled("the call was cancelled before it ran")
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise DeadlineExceeded("the call's deadline passed before it ran")
+            return DeadlineExceeded("the call's deadline passed before it ran")
+        return None
 
     def fail(self, exc: BaseException) -> None:
         """Answer with an exception; nothing of it stays here."""
         self.args = self.kwargs = _NOTHING
-        self.peer.fail(self, exc if self.condemned is None else self.condemned)
+        error = exc if self.condemned is None else self.condemned
+        self.made = NEVER
+        self.outcome = failure.code_of(error)
+        self.peer.fail(self, error)
 
     def _pump(self, stream: types.GeneratorType[Any, Any, Any]) -> None:
         """Send a generator's items as fast as the caller takes them."""

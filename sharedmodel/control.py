@@ -77,6 +77,7 @@ class Control:
             "models": self.models(),
             "sessions": [
                 {
+                    "number": peer.number,
                     "pid": peer.who.pid,
                     "uid": peer.who.uid,
                     "calls": len(peer.calls),

@@ -20,13 +20,17 @@ _ARG_MAX: Final = 8 << 10  # longer ones cross in the message only
 def to_wire(exc: BaseException) -> list[Any]:
     """An exception as six plain values, its traceback as text."""
     kind = type(exc)
-    code = exc.code if isinstance(exc, SharedModelError) else RemoteError.code
     message = _message(exc)
     plain = len(exc.args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in exc.args)
     args: list[Any] = list(exc.args) if plain else [message]
     if isinstance(exc, Overloaded):
         args = [message, float(exc.retry_after)]
-    return [code, _safe(kind.__module__), _safe(kind.__qualname__), message, args, _traceback(exc)]
+    return [code_of(exc), _safe(kind.__module__), _safe(kind.__qualname__), message, args, _traceback(exc)]
+
+
+def code_of(exc: BaseException) -> str:
+    """Whose fault it is, as it crosses; of any exception that is not in our tree: the model's."""
+    return exc.code if isinstance(exc, SharedModelError) else RemoteError.code
 
 
 def _traceback(exc: BaseException) -> str:

@@ -131,8 +131,13 @@ class Peer:
         self.outlet.send(data)
 
     def _ended(self, call: Call) -> None:
-        if self.calls.pop(call.rid, None) is not None and (load := self.service.load) is not None:
-            load.add(-1)
+        if self.calls.pop(call.rid, None) is None:
+            return
+        service = self.service
+        if service.load is not None:
+            service.load.add(-1)
+        if service.meter is not None:
+            service.meter(call)
 
     def begin_stream(self, call: Call) -> None:
         self.outlet.send(wire.frame([wire.STREAM, call.rid]))

@@ -63,6 +63,7 @@ class Service:
         self.load: Load | None = None
         # A session of many threads and large results leaves hundreds of MB free in the heaps of these threads.
         self.when_idle: list[Callable[[], Any]] = [heap.trim]
+        self.meter: Callable[[Call], None] | None = None  # hears of each call that has ended; it must be quick
         control = Served("", "host", Control(self), Control.EXPOSED)
         self.turns = Turns(objects, control, self.workers, self._serve)
         self.stopped = self.turns.stopped

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sharedmodel.server.death import Death, Restarts, reason
+from sharedmodel.server.death import Death, Restarts, cause_of, reason
 from sharedmodel.server.machine.oom import Kills
 
 
@@ -83,3 +83,27 @@ def test_a_wanted_restart_is_no_death_in_the_row() -> None:
     restarts.died(death(ready=False))
     assert restarts.died(death(wanted=True)) == 0
     assert restarts.died(death(ready=False)) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "after", "how", "cause"),
+    [
+        (3, Kills(), {}, "exit"),
+        (-signal.SIGSEGV, Kills(), {}, "SIGSEGV"),
+        (-signal.SIGKILL, Kills(), {}, "SIGKILL"),
+        (-signal.SIGKILL, Kills(cgroup=1, machine=1), {}, "out-of-memory"),
+        (-signal.SIGKILL, Kills(machine=1), {}, "out-of-memory"),
+        (-signal.SIGKILL, Kills(), {"fault": True}, "stuck"),
+        (0, Kills(), {"wanted": True}, "asked"),
+        (-signal.SIGKILL, Kills(), {"wanted": True, "fault": True}, "asked"),
+    ],
+)
+def test_a_death_is_counted_under_one_of_few_words(code: int, after: Kills, how: dict[str, bool], cause: str) -> None:
+    assert cause_of(code, Kills(), after, **{"wanted": False, "fault": False, **how}) == cause
+
+
+def test_deaths_are_counted_by_their_cause_beyond_those_that_are_remembered() -> None:
+    restarts = Restarts()
+    for cause in ["exit"] * 30 + ["stuck"]:
+        restarts.died(death()._replace(cause=cause))
+    assert restarts.causes == {"exit": 30, "stuck": 1} and len(restarts.deaths) < 31

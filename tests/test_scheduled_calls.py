@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sharedmodel import reply
-from sharedmodel.call import Call
+from sharedmodel.call import NEVER, Call
 from sharedmodel.errors import Cancelled, DeadlineExceeded, NotExposed, Overloaded
 from sharedmodel.objects import Objects, Served
-from sharedmodel.server.scheduling.batching import Measure, Request
+from sharedmodel.server.scheduling.batching import Measure, Request, each_alone, serving_all
 from sharedmodel.server.scheduling.calls import CallJob, Schedule
 from sharedmodel.server.scheduling.lanes import Lanes
 from sharedmodel.server.scheduling.settings import Scheduling
@@ -27,6 +27,7 @@ class FakePeer:
         self.lock = threading.Lock()
         self.answers: dict[int, Any] = {}
         self.calls = 0
+        self.closed = False
 
     def call(self, method: str, *args: Any, timeout: float | None = None) -> Call:
         self.calls += 1
@@ -205,3 +206,23 @@ def test_a_call_that_waited_is_gone_with_its_answer(schedule: Schedule, model: M
     admit(schedule, peer.call("total", 1))
     model.seen.clear()
     assert len(peer.answers) == 4 and [ref() for ref in refs] == [None] * 3
+
+
+def test_a_call_tells_when_it_joined_others_and_when_their_run_was_over() -> None:
+    calls = [FakePeer().call("total", number) for number in range(3)]
+    requests = [Request("total", [1], {}, call) for call in calls]
+    with serving_all(requests):
+        assert all(call.made == NEVER for call in calls)
+    for call in calls:
+        assert call.joined is not None and call.joined[1] == 3
+        assert call.taken <= call.joined[0] <= call.made < NEVER
+
+
+def test_a_call_whose_batch_came_to_nothing_tells_the_times_of_its_run_alone() -> None:
+    call = FakePeer().call("total", 1)
+    request = Request("total", [1], {}, call)
+    with serving_all([request, request]):
+        pass
+    before = call.made
+    assert each_alone([request], lambda request: 1) == [1]
+    assert call.joined is None and before <= call.began <= call.made < NEVER

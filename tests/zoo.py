@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -137,6 +138,30 @@ class Crasher(Echo):
         number = {"abort": signal.SIGABRT, "segfault": signal.SIGSEGV, "kill": signal.SIGKILL}[how]
         os.kill(os.getpid(), number)
         signal.pause()
+
+
+class Talker(Echo):
+    """Logs what it is told to."""
+
+    def say(self, text: str) -> None:
+        logging.getLogger("sharedmodel.zoo").warning("%s", text)
+
+    def spell(self, text: str) -> Iterator[str]:
+        yield from text
+
+    def stumble(self) -> None:
+        try:
+            self.fail("on purpose")
+        except ValueError:
+            logging.getLogger("sharedmodel.zoo").exception("it stumbled")
+
+
+class Weighty(Echo):
+    """Takes so many bytes of memory."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weights = b"w" * size
 
 
 class Loiterer(Echo):

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sharedmodel import reply
+from sharedmodel.call import NEVER, Call
 from sharedmodel.errors import Cancelled
 from sharedmodel.reply import Serving
 from sharedmodel.tensor import Array
@@ -43,6 +45,13 @@ class Request(NamedTuple):
     def cancelled(self) -> bool:
         """Whether its caller has given up."""
         return self.serving is not None and self.serving.cancelled
+
+    def mark(self, began: float = 0.0, joined: tuple[float, int] | None = None, made: float = NEVER) -> None:
+        """Note the times of its run in the call (see `sharedmodel.call`); ``began`` where it is not 0."""
+        if isinstance(self.serving, Call):
+            self.serving.began = began or self.serving.began
+            self.serving.joined = joined
+            self.serving.made = made
 
     def own(self, array: Array) -> Array:
         """A copy in memory of the caller's session, which keeps nothing of the original alive."""
@@ -117,8 +126,12 @@ def serving(call: Serving | None) -> Iterator[None]:
 def serving_all(requests: Sequence[Request]) -> Iterator[None]:
     """What runs within it serves all of these; it is cancelled when all of them are."""
     calls = [request.serving for request in requests if request.serving is not None]
+    joined = time.monotonic(), len(requests)
     with serving(Together(calls) if len(calls) == len(requests) else None):
         yield
+    made = time.monotonic()
+    for request in requests:
+        request.mark(joined=joined, made=made)
 
 
 def each_alone(requests: Sequence[Request], run: Callable[[Request], Any]) -> list[Any]:
@@ -155,9 +168,12 @@ def _answer(job: Job, result: Any) -> None:
 def _alone(request: Request, run: Callable[[Request], Any]) -> Any:
     if request.cancelled:
         return Cancelled("the call was cancelled before it ran")
+    request.mark(began=time.monotonic())
     try:
         with serving(request.serving):
-            return run(request)
+            result = run(request)
+        request.mark(made=time.monotonic())
+        return result
     except BaseException as exc:
         return exc
 

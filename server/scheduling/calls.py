@@ -122,6 +122,7 @@ class CallJob:
 
     def answer(self, value: Any) -> None:
         call = self.call
+        call.made = min(call.made, time.monotonic())
         try:
             data = call.peer.packed(call, value)
             del value  # an argument that came back is not kept by us when the answer tells what is kept

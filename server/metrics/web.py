@@ -1,0 +1,140 @@
+"""``python -m sharedmodel.server.metrics.web DIRECTORY FD SUPERVISOR``: metrics and health over HTTP.
+
+    GET /metrics       Prometheus's text format, or OpenMetrics where it is asked for
+    GET /health/live   200 while the supervisor answers
+    GET /health/ready  200 while every model that should be ready is; else 503 and the reasons, as JSON
+
+A process of its own, on a listening socket that its supervisor holds: neither a library for HTTP nor a reader
+that dawdles is the supervisor's burden, and it asks as anybody would, on the control socket.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final
+
+from sharedmodel.errors import SharedModelError
+
+from ..control import ask
+from ..place import Place
+from ..tether import end_with
+from .exposition import negotiated
+from .health import unready
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+AT_ONCE: Final = 16  # readers; the others wait in the backlog
+_READ_TIMEOUT: Final = 5.0
+_LIVE_TIMEOUT: Final = 2.0
+
+Page = tuple[int, str, bytes]
+
+
+class Pages:
+    """What there is to read. No sockets but the control socket."""
+
+    def __init__(self, control: str) -> None:
+        self._control = control
+        self._pages: dict[str, Callable[[str], Page]] = {
+            "/metrics": self._metrics,
+            "/health/live": self._live,
+            "/health/ready": self._ready,
+        }
+
+    def get(self, path: str, accept: str = "") -> Page:
+        """Status, content type and body."""
+        make = self._pages.get(path.partition("?")[0])
+        if make is None:
+            return 404, TEXT, f"nothing here; there are: {', '.join(self._pages)}\n".encode()
+        try:
+            return make(accept)
+        except (SharedModelError, OSError) as exc:
+            return 503, JSON, _json({"ready": False, "reasons": [{"server": self._control, "reason": str(exc)}]})
+
+    def _metrics(self, accept: str) -> Page:
+        body, kind = negotiated(ask(self._control, "status"), accept)
+        return 200, kind, body
+
+    def _live(self, accept: str) -> Page:
+        return 200, JSON, _json({"live": True, **ask(self._control, "live", timeout=_LIVE_TIMEOUT)})
+
+    def _ready(self, accept: str) -> Page:
+        reasons = unready(ask(self._control, "status"))
+        return 503 if reasons else 200, JSON, _json({"ready": not reasons, "reasons": reasons})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: WebServer
+    timeout = _READ_TIMEOUT
+
+    def do_GET(self) -> None:
+        status, kind, body = self.server.pages.get(self.path, self.headers.get("Accept", ""))
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Who reads metrics is no news."""
+
+
+class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
+    """Serves pages on a listening socket; a thread for each reader."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, pages: Pages) -> None:
+        super().__init__(listener.getsockname(), _Handler)
+        self.socket = listener
+        self.pages = pages
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        return self.socket.accept()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._room.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        request.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that goes away in the middle is no news either."""
+
+
+def main() -> int:
+    directory, fd, supervisor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    end_with(supervisor)
+    os.set_inheritable(fd, False)
+    with socket.socket(fileno=fd) as listener:
+        WebServer(listener, Pages(Place(directory).control)).serve_forever(poll_interval=60)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
