@@ -6,7 +6,7 @@ default      the one that `sharedmodel call MODEL` means
 files        arguments that are files: position and name; clients read them with their own rights
 paths        options that are files of the host's
 threads      whether its constructor takes `threads`, processors that one call may use
-light        methods that don't run the model: they wait for no other call
+runs         methods that run the model, and wait for their turn; the others tell something at once
 isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
 made         those of them that need not exist: the library makes them
 own          options that are the server's own affair: they change how fast an answer comes, never the answer
@@ -29,16 +29,11 @@ class Kind(NamedTuple):
     default: str
     files: Mapping[str, tuple[int | str, ...]] = MappingProxyType({})
     paths: tuple[str, ...] = ()
-    light: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     isolate: bool = False
     threads: bool = False
     made: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """The methods that run the model."""
-        return tuple(method for method in self.exposed if method not in self.light)
 
     @property
     def idempotent(self) -> tuple[str, ...]:
@@ -65,16 +60,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             default="run",
             paths=("path",),
             threads=True,
-            light=(
-                "terminate",
-                "card",
-                "get_inputs",
-                "get_outputs",
-                "get_overridable_initializers",
-                "get_modelmeta",
-                "get_providers",
-                "get_provider_options",
-            ),
+            runs=("run", "run_packed", "run_bound"),
             own=("threads", "inter_threads", "spinning", "in_memory"),
         ),
         "cnocr": Kind(
@@ -86,7 +72,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
                 "ocr_for_single_lines": (0, "img_list"),
             },
             paths=("rec_model_fp", "det_model_fp", "rec_vocab_fp", "rec_root", "det_root"),
-            light=("card",),
+            runs=("ocr", "ocr_for_single_line", "ocr_for_single_lines"),
             isolate=True,
             threads=True,
             made=("rec_root", "det_root"),
