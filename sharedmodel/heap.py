@@ -23,6 +23,8 @@ def settle() -> None:
 def trim() -> bool:
     """Give the free memory of malloc back to the kernel; whether there was any. False where libc has no such call.
 
+    What is free at the end of a heap other than the first stays: at most 64 MB of each (glibc, arena.c).
+
     Milliseconds for a heap of GBs, during which other threads' malloc waits: after an outlier or when idle,
     not after each call.
     """

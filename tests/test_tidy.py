@@ -61,6 +61,7 @@ def test_what_many_small_values_left_in_the_heap_goes_back_when_idle(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", str(1 << 40))  # by itself malloc gives nothing back
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # of a second heap up to 64 MB are not given back
     host = crowd.host()
     with session(host.address) as own:
         before = resident(host.pid)
