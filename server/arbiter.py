@@ -64,8 +64,9 @@ class Arbiter:
         self._deciding = threading.Lock()  # held while memory is measured, and by nobody who is in a hurry
         self._ledger = Ledger()
         self._growth = Growth()
-        self._coming: dict[str, int] = {}  # loads that were let in, and what they will take
-        self._leaving: set[str] = set()
+        # Not by name: a model that is configured no more may still load when another has its name.
+        self._coming: dict[Ward, int] = {}  # loads that were let in, and what they will take
+        self._leaving: set[Ward] = set()
         self._news = threading.Condition()
         self._changes = 0
         self._stopped = False
@@ -85,6 +86,11 @@ class Arbiter:
             self._changes += 1
             self._news.notify_all()
 
+    def forget(self, name: str) -> None:
+        """A model is another one from now on: what it took says nothing any more."""
+        with self._deciding:
+            self._ledger.forget(name)
+
     # -- loads -----------------------------------------------------------------------------------------
 
     @contextmanager
@@ -97,8 +103,8 @@ class Arbiter:
             done = True
         finally:
             with self._deciding:
-                del self._coming[ward.name]
-                grown = self._growth.end(ward.name, self._purse.own())
+                del self._coming[ward]
+                grown = self._growth.end(ward, self._purse.own())
                 if done:
                     self._ledger.loaded(ward.name, 0, grown)
                     ward.taken = self._ledger.need(ward.name, 0)
@@ -114,8 +120,8 @@ class Arbiter:
                 now = self._clock()
                 decision = self._decide(request, now)
                 if isinstance(decision, Load):
-                    self._coming[ward.name] = need
-                    self._growth.begin(ward.name, need or LEAST, self._purse.own())
+                    self._coming[ward] = need
+                    self._growth.begin(ward, need or LEAST, self._purse.own())
                     return
                 # One after the other: what is just leaving may be enough.
                 if isinstance(decision, MakeRoom) and (not self._leaving or now >= deadline):
@@ -130,9 +136,9 @@ class Arbiter:
         return admit(request, self._purse.device(), self._models(), now, self._rules)
 
     def _models(self) -> list[Model]:
-        found = [Model(name, need, loading=True) for name, need in self._coming.items()]
+        found = [Model(ward.name, need, loading=True) for ward, need in self._coming.items()]
         for ward in self._wards():
-            leased, leaving = ward.slot.served, ward.name in self._leaving or ward.slot.state == DRAINING
+            leased, leaving = ward.slot.served, ward in self._leaving or ward.slot.state == DRAINING
             if leased is not None or leaving:
                 calls = 0 if leased is None else leased.inside
                 running = calls + leaving + ward.slot.busy
@@ -143,13 +149,13 @@ class Arbiter:
     def _unload(self, names: Iterable[str], why: str) -> None:
         """Begin to. Not waited for here: a call that came in at the last moment may take as long as it does."""
         for ward in self._wards():
-            if ward.name in names and ward.name not in self._leaving:
-                self._leaving.add(ward.name)
+            if ward.name in names and ward not in self._leaving:
+                self._leaving.add(ward)
                 task = threading.Thread(target=self._let_go, args=(ward, why), name=f"unload-{ward.name}", daemon=True)
                 try:
                     task.start()
                 except RuntimeError:  # no further threads for this user, or in this container
-                    self._leaving.discard(ward.name)
+                    self._leaving.discard(ward)
                     raise
 
     def _let_go(self, ward: Ward, why: str) -> None:
@@ -157,7 +163,7 @@ class Arbiter:
             if (leased := ward.slot.served) is not None:
                 ward.slot.unload(why, leased, if_idle=True)
         finally:
-            self._leaving.discard(ward.name)
+            self._leaving.discard(ward)
             self.nudge()
 
     def _pause(self, seen: int, seconds: float | None) -> None:

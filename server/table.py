@@ -83,6 +83,7 @@ class Table:
                 del self._model_of[ward.name]
             self._objects.retract(name, *(ward.name for ward in wards))
         for ward in wards:
+            self.arbiter.forget(ward.name)
             ward.leave("it is configured no more")
 
     def _change(self, name: str, settings: ModelSettings) -> None:
@@ -97,6 +98,7 @@ class Table:
             before, self._models[name] = self._models[name].default, settings
         for version, one in settings.by_version.items():
             if one != old[version]:
+                self.arbiter.forget(full_name(name, version))
                 self._wards[full_name(name, version)].change(one)
         if settings.default is not None and settings.default != before:
             self._make_default(self._wards[full_name(name, settings.default)])

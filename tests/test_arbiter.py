@@ -170,6 +170,15 @@ def test_what_a_load_takes_is_known_from_then_on(house: House) -> None:
     assert house.states() == {"a": "unloaded", "b": "ready"}
 
 
+def test_what_another_configuration_takes_is_unknown_again(house: House) -> None:
+    house.add("a", 120)
+    with pytest.raises(NotEnoughMemory):
+        house.table.load("a")
+    house.table.apply({"a": ModelSettings(factory="tests.hoards:Hoard", args=[50])})
+    until(lambda: house.states()["a"] == "ready", lambda: str(house.states()))
+    assert house.table.state("a")["memory"] == 50
+
+
 def test_two_loads_do_not_take_the_same_room(house: House) -> None:
     for name in ("a", "b", "c"):
         house.add(name, 60)

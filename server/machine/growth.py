@@ -9,30 +9,32 @@ So the parts add up to what was taken in all, and a load that runs alone is meas
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 
 class Growth:
     """Bytes. ``weight``: what a load is expected to take, beside others' weights. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._weights: dict[str, int] = {}
-        self._parts: dict[str, float] = {}
+        self._weights: dict[Hashable, int] = {}
+        self._parts: dict[Hashable, float] = {}
         self._last = 0
 
-    def begin(self, name: str, weight: int, measured: int) -> None:
+    def begin(self, load: Hashable, weight: int, measured: int) -> None:
         """A load begins, its process being so large."""
         self._divide(measured)
-        self._weights[name] = max(1, weight)
-        self._parts[name] = 0.0
+        self._weights[load] = max(1, weight)
+        self._parts[load] = 0.0
 
-    def end(self, name: str, measured: int) -> int:
+    def end(self, load: Hashable, measured: int) -> int:
         """A load is over; its part."""
         self._divide(measured)
-        del self._weights[name]
-        return int(self._parts.pop(name))
+        del self._weights[load]
+        return int(self._parts.pop(load))
 
     def _divide(self, measured: int) -> None:
         grown = max(0, measured - self._last)  # less than before: something else was let go of meanwhile
         whole = sum(self._weights.values())
-        for name, weight in self._weights.items():
-            self._parts[name] += grown * weight / whole
+        for load, weight in self._weights.items():
+            self._parts[load] += grown * weight / whole
         self._last = measured
