@@ -45,13 +45,13 @@ class Rounds:
         if self._ttl is not None and now >= self._used_at + self._ttl:
             self._gone = True
             return EXPIRED
+        if not self._rested and now >= self._used_at + self._rest:
+            self._singing = self._rested = True  # it rests in a call of its canary
+            return REST
         # It gives way to callers, but not for ever: a model that is always busy can be sick as well.
         if now >= self._due and (not inside or now >= self._due + self._every):
             self._singing = True
             return CANARY
-        if not self._rested and now >= self._used_at + self._rest:
-            self._singing = self._rested = True  # it does so in a call of its canary
-            return REST
         return ""
 
     def sung(self, now: float) -> None:

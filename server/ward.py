@@ -24,7 +24,7 @@ from .slot import Slot, Work
 logger = logging.getLogger("sharedmodel.host")
 
 NO_CANARY: Final = ", no canary"
-REST_AFTER: Final = 30.0  # seconds without a call
+REST_AFTER: Final = 60.0  # seconds without a call
 
 
 class Kept(NamedTuple):
@@ -150,7 +150,7 @@ class Ward:
         every = upkeep.canary_every if self._fresh else 0.0
         now = self._used_at = self._clock()
         leased.clock = self._clock
-        rest = REST_AFTER if self._offered(leased, "shrink") else None
+        rest = REST_AFTER if self._fresh and self._offered(leased, "shrink") else None  # which takes a run
         self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, now, rest))
         self._show(leased)
 

@@ -83,6 +83,14 @@ def test_a_model_rests_once_after_each_time_that_it_was_called() -> None:
     assert rounds.look(150.0, used=False, inside=0) == REST
 
 
+def test_a_rest_that_is_due_with_a_canary_is_the_canary() -> None:
+    rounds = Rounds(60.0, None, 0.0, rest=60.0)
+    assert rounds.next(0.0) == 60.0 and rounds.look(60.0, used=False, inside=0) == REST
+    rounds.sung(61.0)
+    assert rounds.look(62.0, used=False, inside=0) == "" and rounds.next(62.0) == 121.0
+    assert rounds.look(121.0, used=False, inside=0) == CANARY
+
+
 def test_a_rest_is_no_use_of_a_model_that_expires() -> None:
     rounds = Rounds(0.0, 50.0, 0.0, rest=30.0)
     assert rounds.look(30.0, used=False, inside=0) == REST
