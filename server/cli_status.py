@@ -76,6 +76,8 @@ def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "serves", f"embedded: what its user's programs ask for; ends after {status['idle_exit'] or 0:g} s idle"
     else:
         yield "serves", status["config"]
+    memory = status["memory"]
+    yield "memory", f"{size(memory['in_use'])} in use of {size(memory['budget'])} ({memory['source']})"
     yield "supervisor", _process(status["supervisor"])
     for host in status["hosts"]:
         yield f"host {host['name']}".rstrip(), _host(host)

@@ -3,6 +3,7 @@
     [server]                       all optional
     runtime_dir = "run"            relative paths count from the file's folder
     idle_exit = 300
+    memory = "8 GiB"               what the server may use; else what its control group or machine has
 
     [models.ocr]                   an adapter: `kind`, and its constructor's options
     kind = "cnocr"
@@ -36,6 +37,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from sharedmodel.errors import BadArgument
 
 from .kinds import DETAILS
+from .machine.amount import parsed
 from .metrics import address
 from .mistakes import Mistake, from_validation
 from .options import check_options
@@ -50,11 +52,6 @@ from .versions import check_versions
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODEL_NAMES: Final = "letters, digits, '_', '.' and '-', the first of them no '.' or '-'"
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) *((?:[kmgt]i?)?b?)", re.IGNORECASE)
-_UNITS: Final = {"": 1} | {
-    f"{prefix}{i}": (1024 if i else 1000) ** power for power, prefix in enumerate("kmgt", 1) for i in ("", "i")
-}
-
 
 class ConfigError(BadArgument):
     """The configuration has mistakes; one line each, beginning with the file."""
@@ -67,19 +64,12 @@ def _reference(text: str) -> str:
     return text
 
 
-def _size(value: int | str) -> int:
-    found = _SIZE.fullmatch(str(value).strip())
-    if found is None or not (size := int(float(found[1]) * _UNITS[found[2].lower().removesuffix("b")])):
-        raise ValueError('it is a number of bytes, or a text such as "512 MB" or "4 GiB"')
-    return size
-
-
 def _metrics(text: str) -> str:
     address.parse(text)
     return text
 
 
-Size = Annotated[int | str, AfterValidator(_size)]
+Size = Annotated[int | str, AfterValidator(parsed)]
 
 
 class _Strict(BaseModel):
@@ -95,6 +85,7 @@ class ServerTable(_Strict):
     sessions: Annotated[int, Field(gt=0)] | None = None
     request_bytes: Size | None = None
     reply_quota: Size | None = None
+    memory: Size | None = None
     idle_exit: Annotated[float, Field(ge=0)] | None = None
     grace: Annotated[float, Field(ge=0)] = 10.0
     offline: bool = True

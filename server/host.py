@@ -30,6 +30,7 @@ from . import directory, logs, messages
 from .boot import Boot
 from .elsewhere import Elsewhere
 from .journal import Journal
+from .machine.purse import Purse
 from .messages import Messages
 from .metrics.meter import Meter
 from .metrics.traces import traces
@@ -81,6 +82,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         watch=guard.watch,
         others=elsewhere.names,
         batches=not alone,
+        purse=_purse(boot),
     )
     service = Service(
         socket.socket(fileno=boot.listener),
@@ -104,6 +106,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         for name in settings.models:
             table.start(name)
         table.beat.start()
+        table.arbiter.start()
     service.start()
     news: News = {
         messages.ELSEWHERE: elsewhere.update,
@@ -140,9 +143,16 @@ def _publish_directory(
     )
 
 
+def _purse(boot: Boot) -> Purse:
+    """An embedded host is part of its user's program: that would load without asking, unless there is a limit."""
+    purse = Purse(boot.settings.memory, boot.supervisor)
+    return purse._replace(open=boot.settings.embedded and not purse.limited)
+
+
 def _finish(service: Service, table: Table, grace: float) -> None:
     """Let running calls end, then the models. The supervisor ends what takes longer than it allows."""
     table.beat.stop()
+    table.arbiter.stop()
     closing = threading.Thread(target=service.close, args=(grace,), daemon=True)
     closing.start()
     closing.join(grace)

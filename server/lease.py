@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
 from typing import Any
@@ -28,13 +29,14 @@ class Retired(Exception):
 class Leased(Served):
     """One loaded object. ``successor`` gives the one to call instead once this one is retired."""
 
-    __slots__ = ("_emptied", "_inside", "_methods", "retired", "successor", "used")
+    __slots__ = ("_emptied", "_inside", "_methods", "clock", "retired", "successor", "used")
 
     def __init__(self, ident: str, typeid: str, obj: Any, exposed: Iterable[str]) -> None:
         super().__init__(ident, typeid, obj, exposed)
         self.permanent = True
         self.retired = False
-        self.used = False  # set by each call; who watches for idleness clears it
+        self.used = 0.0  # when it was last called; who watches for idleness clears it
+        self.clock = time.monotonic
         self.successor: Callable[[], Served] = self._nothing_after_it
         self._inside: list[None] = []
         self._emptied = threading.Event()
@@ -92,7 +94,7 @@ class Leased(Served):
             if self.retired:
                 self._leave()
                 return self.successor().method(name)(*args, **kwargs)
-            self.used = True
+            self.used = self.clock()
             try:
                 # Looked up each time: an object may exchange its own methods.
                 value = getattr(obj, name)(*args, **kwargs) if plain is None else plain(obj)

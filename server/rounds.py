@@ -1,4 +1,7 @@
-"""When a model's canary is due, and when it has been idle for long enough to go. Decides only: no clock, no thread."""
+"""When a model's canary is due, and when it has been idle for long enough to rest or to go.
+
+Decides only: no clock, no thread.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,44 @@ from typing import Final
 NEVER: Final = float("inf")
 CANARY: Final = "canary"
 EXPIRED: Final = "expired"
+REST: Final = "rest"
 
 LOOKS: Final = 8  # in each time to live, and in each beat that a busy model is let go on
 SOONEST: Final = 0.05
 
 
 class Rounds:
-    """Of one loaded object. ``every``: seconds between canaries, 0 for none; ``ttl``: None for ever."""
+    """Of one loaded object. ``every``: seconds between canaries, 0 for none; ``ttl``: None for ever.
 
-    def __init__(self, every: float, ttl: float | None, now: float) -> None:
+    ``rest``: seconds without a call after which it gives back what it can spare, None for never.
+    """
+
+    def __init__(self, every: float, ttl: float | None, now: float, rest: float | None = None) -> None:
         self._every = every
         self._ttl = ttl
+        self._rest = NEVER if rest is None else rest
+        self._rested = rest is None
         self._used_at = now
         self._due = now + every if every else NEVER
         self._singing = False
         self._gone = False
 
     def look(self, now: float, used: bool, inside: int) -> str:
-        """What is to be done: nothing, CANARY (`sung` tells of its end) or EXPIRED.
+        """What is to be done: nothing, CANARY or REST (`sung` tells of their end) or EXPIRED.
 
         ``used``: whether it was called since the last look; ``inside``: the calls that run now.
         """
         if used or inside > self._singing:
             self._used_at = now
+            self._rested = self._rest == NEVER
         if self._gone or self._singing:
             return ""
         if self._ttl is not None and now >= self._used_at + self._ttl:
             self._gone = True
             return EXPIRED
+        if not self._rested and now >= self._used_at + self._rest:
+            self._singing = self._rested = True  # it rests in a call of its canary
+            return REST
         # It gives way to callers, but not for ever: a model that is always busy can be sick as well.
         if now >= self._due and (not inside or now >= self._due + self._every):
             self._singing = True
@@ -42,15 +55,16 @@ class Rounds:
         return ""
 
     def sung(self, now: float) -> None:
-        """The canary is over."""
+        """The canary, or the rest, is over."""
         self._singing = False
-        self._due = now + self._every
+        self._due = now + self._every if self._every else NEVER
 
     def next(self, now: float) -> float:
         """When to look again."""
         if self._gone:
             return NEVER
-        times = [NEVER]
+        # A model that has rested is looked at as well: nobody else tells that it was called.
+        times = [now + self._rest if self._rested else self._used_at + self._rest]
         if self._ttl is not None:
             times.append(min(self._used_at + self._ttl, now + max(SOONEST, self._ttl / LOOKS)))
         if self._singing:  # nobody wakes the one who looks when it is over

@@ -50,6 +50,7 @@ class Upkeep:
     canary: list[ProbeSettings] | None = None
     canary_every: float = 60.0
     warmup: list[ProbeSettings] = field(default_factory=list)
+    keep: bool = False
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Upkeep:
@@ -116,6 +117,7 @@ class Settings:
     sessions: int | None = None
     request_bytes: int | None = None
     reply_quota: int | None = None
+    memory: int | None = None
     idle_exit: float | None = None
     grace: float = 10.0
     log_level: str = "info"

@@ -9,17 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from sharedmodel.errors import LoadFailed, RemoteTraceback
-
 from . import lifecycle
-from .canary import CanaryFailed
 from .drain import close, drain
 from .lease import Leased
 from .lifecycle import FAILED, Life, Step
+from .setback import Setback
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -31,21 +29,7 @@ class Work(NamedTuple):
     warm: Callable[[Leased], str] = lambda leased: ""  # raises unless it is fit to serve; what it found
     show: Callable[[Leased], None] = lambda leased: None  # from now on calls go to it
     hide: Callable[[], None] = lambda: None  # calls wait from now on
-
-
-class Failure(NamedTuple):
-    """Why a load came to nothing. As text: a kept exception would pin its frames, and what they hold is large."""
-
-    flight: int
-    reason: str
-    trace: str
-    type_name: str = ""  # of what was raised, and its own words
-    text: str = ""
-
-    def error(self) -> LoadFailed:
-        exc = LoadFailed(self.reason, self.type_name, self.text)
-        exc.__cause__ = RemoteTraceback(self.trace)
-        return exc
+    room: Callable[[], AbstractContextManager[None]] = nullcontext  # it is made and warmed in it; may refuse
 
 
 class Slot:
@@ -67,7 +51,7 @@ class Slot:
         self._life = Life(time.time())
         self._condition = threading.Condition()
         self._begun = self._landed = 0  # loads
-        self._failure = Failure(0, "", "")
+        self._failure = Setback(0)
 
     @property
     def state(self) -> str:
@@ -115,14 +99,14 @@ class Slot:
 
     # -- to be gone ------------------------------------------------------------------------------------
 
-    def unload(self, why: str = "unloaded on request", only: Leased | None = None) -> None:
+    def unload(self, why: str = "unloaded on request", only: Leased | None = None, *, if_idle: bool = False) -> None:
         """Let the object go; the next call loads another. Returns when it is gone, its last call ended.
 
-        With ``only``, not if that one has been replaced meanwhile.
+        With ``only``, not if that one has been replaced meanwhile, nor with ``if_idle`` while it is about to be.
         """
         with self._condition:
-            self._condition.wait_for(lambda: not self.busy)
-            if only is not None and self.served is not only:
+            self._condition.wait_for(lambda: if_idle or not self.busy)
+            if only is not None and (self.served is not only or self.busy):
                 return
             leaver, self.served = self.served, None
             self._on(lifecycle.UNLOAD, why)
@@ -195,12 +179,13 @@ class Slot:
         started = self._clock()
         fresh: Leased | None = None
         try:
-            fresh = self._work.make()
-            fresh.successor = self.wait
-            with self._condition:
-                self._on(lifecycle.MADE, "")
-            self._changed()
-            found = self._work.warm(fresh)
+            with self._work.room():
+                fresh = self._work.make()
+                fresh.successor = self.wait
+                with self._condition:
+                    self._on(lifecycle.MADE, "")
+                self._changed()
+                found = self._work.warm(fresh)
         except BaseException as exc:  # SystemExit of a factory must not be silence
             with self._condition:
                 self._land_failed(number, exc)
@@ -224,23 +209,12 @@ class Slot:
         return leaver
 
     def _land_failed(self, number: int, exc: BaseException) -> None:
-        reason, trace = self._explain(exc)
-        type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
-        self._failure = Failure(number, reason, trace, type_name, _plain(str(exc)))
-        self._on(lifecycle.BROKE, reason)
+        failure = self._failure = Setback.of(number, self.name, exc)
+        self._on(lifecycle.BROKE, failure.reason)
         self._land_at(number)
         goes_on = "; the one that serves goes on" if self.served is not None else ""
-        logger.error("%s%s\n%s", reason, goes_on, trace.rstrip())
+        logger.error("%s", f"{failure.reason}{goes_on}\n{failure.trace}".rstrip())
 
     def _land_at(self, number: int) -> None:
         self._landed = number
         self._condition.notify_all()
-
-    def _explain(self, exc: BaseException) -> tuple[str, str]:
-        what = str(exc) if isinstance(exc, CanaryFailed) else f"{type(exc).__name__}: {exc}"
-        text = f"model {self.name!r} could not be loaded: {what}"
-        return _plain(text), _plain("".join(traceback.format_exception(exc)))
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from sharedmodel.process import resident
 from . import messages
 from .control import Answer
 from .keeper import Keeper
+from .machine.purse import Purse
 from .metrics.summary import with_numbers
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Standing:
             "idle_exit": settings.idle_exit,
             "supervisor": {"pid": os.getpid(), "since": supervisor.started, "memory": resident()},
             "hosts": hosts,
+            "memory": Purse(settings.memory, os.getpid()).told(),
             "restarts": sum(host["restarts"] for host in hosts),
             "deaths": sorted(deaths, key=lambda death: death["at"]),
             "models": with_numbers(supervisor.hosts.models(), hosts),

@@ -8,18 +8,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from sharedmodel.control import described
 from sharedmodel.errors import BadArgument
 from sharedmodel.objects import Objects, Watch
 
+from .arbiter import Arbiter
 from .beat import Beat
 from .lease import Leased
+from .machine.purse import Purse
 from .names import full_name
 from .settings import ModelSettings
 from .timetable import schedule_of
 from .ward import Ward
+
+_OPEN: Final = Purse(open=True)
 
 
 class Table:
@@ -34,12 +38,14 @@ class Table:
         watch: Callable[[str, float | None], Watch] | None = None,
         others: Callable[[], Iterable[str]] = tuple,
         batches: bool = True,
+        purse: Purse = _OPEN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
 
         ``others``: models that are not here, for the error that names those there are.
         ``batches``: whether calls may run together, where a model's settings say so.
+        ``purse``: the memory that models must do with.
         """
         self._objects = objects
         self._changed = changed
@@ -53,6 +59,7 @@ class Table:
         self._models: dict[str, ModelSettings] = {}
         self._model_of: dict[str, tuple[str, str | None]] = {}
         self.beat = Beat(self._all, clock)
+        self.arbiter = Arbiter(self._all, purse, clock)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""
@@ -76,6 +83,7 @@ class Table:
                 del self._model_of[ward.name]
             self._objects.retract(name, *(ward.name for ward in wards))
         for ward in wards:
+            self.arbiter.forget(ward.name)
             ward.leave("it is configured no more")
 
     def _change(self, name: str, settings: ModelSettings) -> None:
@@ -90,6 +98,7 @@ class Table:
             before, self._models[name] = self._models[name].default, settings
         for version, one in settings.by_version.items():
             if one != old[version]:
+                self.arbiter.forget(full_name(name, version))
                 self._wards[full_name(name, version)].change(one)
         if settings.default is not None and settings.default != before:
             self._make_default(self._wards[full_name(name, settings.default)])
@@ -214,6 +223,7 @@ class Table:
             show=lambda leased: self._show(full, leased),
             hide=lambda: self._hide(full),
             changed=self._told,
+            room=self.arbiter.room,
             folder=self._folder,
             clock=self._clock,
         )
@@ -221,6 +231,7 @@ class Table:
 
     def _told(self) -> None:
         self.beat.nudge()
+        self.arbiter.nudge()
         self._changed()
 
     def _show(self, full: str, leased: Leased) -> None:

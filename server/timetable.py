@@ -34,7 +34,7 @@ class Together:
     def run(self, requests: Sequence[Request]) -> list[Any]:
         try:
             with self._leased.held():
-                self._leased.used = True
+                self._leased.used = self._leased.clock()
                 return self._batching.run(requests)
         except Retired:
             return each_alone(requests, self._one)

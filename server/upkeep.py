@@ -1,6 +1,7 @@
 """How a model is kept, whatever loads it: the keys that each table [models.NAME] may have besides its own.
 
     lazy = true                 loaded at its first call, not when the server starts
+    keep = true                 never unloaded to make room for others, nor when memory is short
     ttl = 300.0                 unloaded after so many seconds without a call; the next one loads it again
     canary = {args = ["@page.png"]}
                                 ready means that this call was answered; false for none; several in a list
@@ -26,7 +27,7 @@ from .mistakes import Mistake, from_validation
 from .settings import ProbeSettings, Upkeep
 
 CALLS: Final = ("canary", "warmup")
-KEYS: Final = ("lazy", "ttl", "canary", "canary_every", "warmup")
+KEYS: Final = ("lazy", "keep", "ttl", "canary", "canary_every", "warmup")
 
 
 class _Strict(BaseModel):
@@ -37,6 +38,7 @@ class UpkeepTable(_Strict):
     """The plain ones of the keys."""
 
     lazy: bool = False
+    keep: bool = False
     ttl: Annotated[float, Field(gt=0)] | None = None
     canary_every: Annotated[float, Field(ge=0)] = 60.0
 

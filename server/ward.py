@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,12 +10,13 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from sharedmodel.errors import LoadFailed
+from sharedmodel.heap import trim
 
 from . import making
 from .canary import Canary, CanaryFailed
 from .lease import Leased, Retired
 from .lifecycle import ABSENT, LOADING, WARMING
-from .rounds import CANARY, EXPIRED, NEVER, Rounds
+from .rounds import CANARY, EXPIRED, NEVER, REST, Rounds
 from .scheduling.calls import Schedule
 from .settings import ModelSettings
 from .slot import Slot, Work
@@ -22,6 +24,7 @@ from .slot import Slot, Work
 logger = logging.getLogger("sharedmodel.host")
 
 NO_CANARY: Final = ", no canary"
+REST_AFTER: Final = 60.0  # seconds without a call
 
 
 class Kept(NamedTuple):
@@ -33,7 +36,11 @@ class Kept(NamedTuple):
 
 
 class Ward:
-    """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state."""
+    """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state.
+
+    ``room`` is entered for a load, and left when it is over; it may refuse.
+    ``taken``: bytes that the object takes, as far as is known.
+    """
 
     def __init__(
         self,
@@ -43,11 +50,14 @@ class Ward:
         show: Callable[[Leased], None],
         hide: Callable[[], None],
         changed: Callable[[], None] = lambda: None,
+        room: Callable[[Ward], contextlib.AbstractContextManager[None]] = lambda ward: contextlib.nullcontext(),
         folder: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.settings = settings  # what the next load goes by
+        self.taken = 0
+        self._used_at = 0.0
         self._show = show
         self._changed = changed
         self._renewals: list[ModelSettings] = []  # changes that are under way
@@ -55,7 +65,9 @@ class Ward:
         self._fresh: list[Canary] = []
         self._kept: Kept | None = None
         self._singing = threading.Lock()  # one canary at a time: their results are compared
-        work = Work(lambda: making.make(name, self.settings, folder), self._warm, self._showing, hide)
+        work = Work(
+            lambda: making.make(name, self.settings, folder), self._warm, self._showing, hide, lambda: room(self)
+        )
         self.slot = Slot(name, work, changed, clock)
 
     @property
@@ -75,6 +87,8 @@ class Ward:
         schedule = None if self.slot.served is None else self.slot.served.schedule
         if isinstance(schedule, Schedule):
             told["calls"] = schedule.lanes.counts().describe()
+        if self.slot.served is not None:
+            told["memory"] = self.taken
         if upkeep.lazy:
             told["lazy"] = True
         return told if upkeep.ttl is None else told | {"ttl": upkeep.ttl}
@@ -134,7 +148,10 @@ class Ward:
     def _showing(self, leased: Leased) -> None:
         upkeep = self.settings.upkeep
         every = upkeep.canary_every if self._fresh else 0.0
-        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, self._clock()))
+        now = self._used_at = self._clock()
+        leased.clock = self._clock
+        rest = REST_AFTER if self._fresh and self._offered(leased, "shrink") else None  # which takes a run
+        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, now, rest))
         self._show(leased)
 
     # -- while it serves -------------------------------------------------------------------------------
@@ -144,13 +161,39 @@ class Ward:
         kept = self._kept
         if kept is None or self.slot.served is not kept.leased:
             return NEVER
-        used, kept.leased.used = kept.leased.used, False
-        due = kept.rounds.look(now, used, kept.leased.inside)
+        used, kept.leased.used = kept.leased.used, 0.0
+        self._used_at = max(self._used_at, used)
+        due = kept.rounds.look(now, bool(used), kept.leased.inside)
         if due == CANARY:
             self._on_thread(lambda: self._beat(kept), "canary")
+        elif due == REST:
+            self._on_thread(lambda: self._have_rest(kept), "rest")
         elif due == EXPIRED:
             self._on_thread(lambda: self.slot.unload(f"idle for {self.settings.upkeep.ttl:g} s", kept.leased), "idle")
         return kept.rounds.next(now)
+
+    @property
+    def used_at(self) -> float:
+        """When the object was last called, or loaded."""
+        leased = self.slot.served
+        return max(self._used_at, 0.0 if leased is None else leased.used)
+
+    def shrink(self) -> None:
+        """Have the object give back, with its next run, memory that its library holds and does not use."""
+        leased = self.slot.served
+        if leased is not None:
+            with contextlib.suppress(Retired), leased.held():
+                if (shrink := self._offered(leased, "shrink")) is not None:
+                    shrink()
+
+    def _offered(self, leased: Leased, name: str) -> Any:
+        """What an adapter offers to its server; a factory's object owes nothing, whatever its methods are called."""
+        return None if self.settings.kind is None else getattr(leased.obj, name, None)
+
+    def _have_rest(self, kept: Kept) -> None:
+        self.shrink()
+        self._beat(kept)
+        trim()
 
     def _on_thread(self, task: Callable[[], None], what: str) -> None:
         threading.Thread(target=task, name=f"{what}-{self.name}", daemon=True).start()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sharedmodel.server.machine.budget import CGROUP, CONFIGURED, MACHINE, Budget, budget
+from sharedmodel.server.machine.growth import Growth
 from sharedmodel.server.machine.ledger import Ledger
 from sharedmodel.server.machine.memory import Account, Memory
+from sharedmodel.server.machine.purse import Purse
 
 GB = 1 << 30
 
@@ -49,3 +51,32 @@ def test_a_model_takes_what_was_measured_and_before_that_what_is_thought() -> No
     assert ledger.need("a", 70) == 90
     ledger.forget("a")
     assert ledger.need("a", 70) == 70
+
+
+def test_a_load_that_runs_alone_took_what_its_process_grew_by() -> None:
+    growth = Growth()
+    growth.begin("a", 5, 100)
+    assert growth.end("a", 140) == 40
+    growth.begin("b", 5, 160)  # what came in between is nobody's
+    assert growth.end("b", 150) == 0
+
+
+def test_what_loads_took_together_is_divided_by_what_was_expected_of_them() -> None:
+    growth = Growth()
+    growth.begin("a", 30, 100)
+    growth.begin("b", 10, 120)
+    assert growth.end("a", 160) == 20 + 30
+    assert growth.end("b", 165) == 10 + 5
+
+
+def test_what_was_let_go_of_meanwhile_is_no_gain_of_a_load() -> None:
+    growth = Growth()
+    growth.begin("a", 1, 100)
+    growth.begin("b", 1, 40)
+    assert (growth.end("b", 60), growth.end("a", 60)) == (10, 10)
+
+
+def test_in_use_of_a_configured_budget_is_what_the_servers_own_processes_take() -> None:
+    found = Purse(GB).device()
+    assert found.budget == GB and 0 < found.in_use <= Purse(GB).device(roughly=True).in_use
+    assert Purse(GB).limited and Purse(GB).told()["source"] == CONFIGURED

@@ -45,7 +45,9 @@ def test_a_factory_comes_with_its_arguments(tmp_path: Path) -> None:
     ("text", "size"), [("5000", 5000), ('"512 MB"', 512_000_000), ('"4GiB"', 4 << 30), ('"1.5 k"', 1500)]
 )
 def test_sizes_may_have_units(tmp_path: Path, text: str, size: int) -> None:
-    assert load(written(tmp_path, f"[server]\nreply_quota = {text}\n{MODEL}")).reply_quota == size
+    found = load(written(tmp_path, f"[server]\nreply_quota = {text}\nmemory = {text}\n{MODEL}"))
+    assert found.reply_quota == found.memory == size
+    assert Settings.from_json(found.to_json()) == found
 
 
 def test_options_that_an_adapter_hands_on_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -82,6 +84,8 @@ MISTAKES = [
     ("server.sessions", "[server]\nsessions = 0\n" + MODEL, "greater than 0"),
     ("server.offline", '[server]\noffline = "yes"\n' + MODEL, "valid boolean"),
     ("server.log_level", '[server]\nlog_level = "loud"\n' + MODEL, "'debug', 'info', 'warning' or 'error'"),
+    ("server.memory", '[server]\nmemory = "all"\n' + MODEL, '"4 GiB"'),
+    ("server.memory", "[server]\nmemory = 0\n" + MODEL, '"4 GiB"'),
     ("server.reply_quota", '[server]\nreply_quota = "12 XB"\n' + MODEL, '"512 MB"'),
     ("server.group", '[server]\ngroup = "no-such-group"\n' + MODEL, "no group 'no-such-group'"),
     ("server.authkey_file", '[server]\nauthkey_file = "none"\n' + MODEL, "No such file"),
@@ -123,6 +127,7 @@ def test_a_mistake_is_told_with_file_key_and_what_is_allowed(tmp_path: Path, key
 
 UPKEEP_MISTAKES = [
     ("lazy", 'lazy = "yes"', "valid boolean"),
+    ("keep", "keep = 1", "valid boolean"),
     ("ttl", "ttl = 0", "greater than 0"),
     ("ttl", 'ttl = "long"', "valid number"),
     ("canary_every", "canary_every = -1", "greater than or equal to 0"),
@@ -157,14 +162,14 @@ def test_how_a_model_is_kept_is_no_option_of_its_adapter(tmp_path: Path) -> None
     (tmp_path / "x.npy").touch()
     text = (
         '[models.m]\nkind = "cnocr"\nthreads = 2\nlazy = true\nttl = 300\ncanary_every = 0\n'
-        'canary = [{args = ["@x.npy"]}, {expect = 3}]\n[models.n]\nfactory = "zoo:Echo"\ncanary = false\n'
+        'keep = true\ncanary = [{args = ["@x.npy"]}, {expect = 3}]\n[models.n]\nfactory = "zoo:Echo"\ncanary = false\n'
     )
     found = load(written(tmp_path, text))
     file = f"@{tmp_path}/x.npy"
     assert found.models["m"] == ModelSettings(
         kind="cnocr",
         options={"threads": 2},
-        upkeep=Upkeep(True, 300.0, [ProbeSettings(args=[file]), ProbeSettings(expect=3)], 0.0),
+        upkeep=Upkeep(True, 300.0, [ProbeSettings(args=[file]), ProbeSettings(expect=3)], 0.0, keep=True),
     )
     assert found.models["n"].upkeep.canary == []
     assert Settings.from_json(found.to_json()) == found

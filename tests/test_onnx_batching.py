@@ -281,3 +281,27 @@ def test_many_threads_share_one_batched_model() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check, range(200)))
     assert max(lanes.counts().batches) > 1 and lanes.counts().served == 200
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved_and_only_the_row_that_never_fits_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, batching = batchable(graphs.identity())
+    run, sizes = model.run, []
+
+    def within_memory(names: Any, feed: Any, options: Any = None) -> Any:
+        sizes.append(len(feed["x"]))
+        if sizes[-1] > 4:
+            raise RuntimeError("bfc_arena.cc: Failed to allocate memory for requested buffer of size 8")
+        return run(names, feed, options)
+
+    monkeypatch.setattr(model, "run", within_memory)
+    feeds = [{"x": floats(rows, seed=rows)} for rows in (1, 2, 1, 9, 2, 1, 3, 1)]
+    results = batching.run([asked(feed, session=Session()) for feed in feeds])
+    for feed, result in zip(feeds, results, strict=True):
+        if len(feed["x"]) == 9:
+            assert isinstance(result, RuntimeError)
+        else:
+            assert (result[0] == feed["x"]).all()
+    assert sizes == [20, 13, 3, 10, 1, 9, 7, 3, 4]  # not each alone
+    assert batching.honest

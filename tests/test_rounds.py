@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from sharedmodel.server.rounds import CANARY, EXPIRED, NEVER, Rounds
+from sharedmodel.server.rounds import CANARY, EXPIRED, NEVER, REST, Rounds
 
 
 def test_a_canary_is_due_on_each_beat_and_not_before() -> None:
@@ -69,3 +69,31 @@ def test_looking_when_told_to_a_model_goes_soon_after_its_time_and_never_before(
             if what == EXPIRED:
                 break
         assert ttl <= now - last <= ttl * 1.3 + 0.2
+
+
+def test_a_model_rests_once_after_each_time_that_it_was_called() -> None:
+    rounds = Rounds(0.0, None, 0.0, rest=30.0)
+    assert rounds.next(0.0) == 30.0
+    assert rounds.look(29.0, used=True, inside=0) == "" and rounds.next(29.0) == 59.0
+    assert rounds.look(59.0, used=False, inside=0) == REST
+    assert rounds.look(60.0, used=False, inside=1) == "" and rounds.next(60.0) < 61.0  # in its canary
+    rounds.sung(60.0)
+    assert rounds.look(90.0, used=False, inside=0) == "" and rounds.next(90.0) == 120.0
+    assert rounds.look(120.0, used=True, inside=0) == ""
+    assert rounds.look(150.0, used=False, inside=0) == REST
+
+
+def test_a_rest_that_is_due_with_a_canary_is_the_canary() -> None:
+    rounds = Rounds(60.0, None, 0.0, rest=60.0)
+    assert rounds.next(0.0) == 60.0 and rounds.look(60.0, used=False, inside=0) == REST
+    rounds.sung(61.0)
+    assert rounds.look(62.0, used=False, inside=0) == "" and rounds.next(62.0) == 121.0
+    assert rounds.look(121.0, used=False, inside=0) == CANARY
+
+
+def test_a_rest_is_no_use_of_a_model_that_expires() -> None:
+    rounds = Rounds(0.0, 50.0, 0.0, rest=30.0)
+    assert rounds.look(30.0, used=False, inside=0) == REST
+    rounds.sung(31.0)
+    assert rounds.next(31.0) < 51.0
+    assert rounds.look(50.0, used=False, inside=0) == EXPIRED

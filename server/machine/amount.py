@@ -1,10 +1,15 @@
-"""Bytes written for people."""
+"""Bytes as people write and read them."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
+_WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?) *((?:[kmgt]i?)?b?)", re.IGNORECASE)
+_FACTORS: Final = {"": 1} | {
+    f"{prefix}{i}": (1024 if i else 1000) ** power for power, prefix in enumerate("kmgt", 1) for i in ("", "i")
+}
 
 
 def size(count: float) -> str:
@@ -14,3 +19,11 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+
+
+def parsed(value: int | str) -> int:
+    """Bytes from a number or a text such as "4 GiB". Raises ValueError, also for none."""
+    found = _WRITTEN.fullmatch(str(value).strip())
+    if found is None or not (count := int(float(found[1]) * _FACTORS[found[2].lower().removesuffix("b")])):
+        raise ValueError('it is a number of bytes, or a text such as "512 MB" or "4 GiB"')
+    return count

@@ -12,11 +12,12 @@ or the plain run's error, at the price of running twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sharedmodel.reply import on_cancel
+from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
 from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
 from sharedmodel.server.models.onnx_bound import run_bound
 from sharedmodel.server.models.onnx_options import (
@@ -32,6 +33,7 @@ Provider = str | tuple[str, dict[str, Any]]
 
 _CANARY_MOST = 64 << 20  # bytes
 _FATAL = 4
+_SHARED = "session.use_env_allocators"
 
 
 class OnnxModel:
@@ -39,7 +41,7 @@ class OnnxModel:
 
     path       the file; weights stored beside it are found there. Or a model's bytes.
     threads    intra-op threads; None takes every processor this process may use
-    inter_threads        of the parallel execution mode
+    inter_threads        of the parallel execution mode, which takes every processor without it
     providers  execution providers in order of preference, as InferenceSession takes them
     provider_options     for each of them, its options
     spinning   let idle intra-op threads burn a processor for lower latency (onnxruntime's own
@@ -87,6 +89,7 @@ class OnnxModel:
             disabled_optimizers=list(disabled_optimizers),
         )
         self._terminable = Terminable()
+        self._arena = Arena(options.enable_cpu_mem_arena and _SHARED not in (config or {}))
         self._new_options = onnxruntime.RunOptions
         self._open: tuple[Any, BoundSession] | None = (session, BoundSession(session))
 
@@ -100,7 +103,7 @@ class OnnxModel:
         do not cross. `run_options`: None, onnxruntime's own object, or a dict of
         its attributes, such as {"log_severity_level": 3, "entries": {"name": "value"}}."""
         _, bound = self._opened()
-        with self._stoppable(run_options) as options:
+        with self._stoppable(run_options, values(input_feed)) as options:
             return [_crossing(output) for output in bound.run(output_names, input_feed, options)]
 
     def run_packed(
@@ -109,7 +112,7 @@ class OnnxModel:
         """The same, but strings of any length are packed as `sharedmodel.strings` has it, in and out."""
         _, bound = self._opened()
         feed = {name: unpacked(value) for name, value in input_feed.items()}
-        with self._stoppable(options) as made:
+        with self._stoppable(options, feed.values()) as made:
             return [packed(output) for output in bound.run(output_names, feed, made)]
 
     def run_bound(
@@ -121,7 +124,7 @@ class OnnxModel:
         """As `run_with_iobinding`: inputs (name, array) and outputs (name, shape or None, dtype or None)."""
         session, _ = self._opened()
         arrays = [(name, unpacked(value)) for name, value in inputs]
-        with self._stoppable(options) as made:
+        with self._stoppable(options, (array for _, array in arrays)) as made:
             return [packed(output) for output in run_bound(session, arrays, outputs, made)]
 
     def terminate(self, token: str) -> None:
@@ -129,17 +132,23 @@ class OnnxModel:
         self._terminable.terminate(token)
 
     @contextmanager
-    def _stoppable(self, given: Any) -> Iterator[Any]:
+    def _stoppable(self, given: Any, arrays: Iterable[Any]) -> Iterator[Any]:
         """onnxruntime's RunOptions, terminated when the caller gives up, or says so by its token."""
         plain = given is None or isinstance(given, Mapping)
         options = run_options(self._new_options, given) if plain else given
         token = given.get("token") if isinstance(given, Mapping) else None
+        if plain and ENTRY not in ((given or {}).get("entries") or {}):
+            self._arena.begins(options, arrays)
 
         def stop() -> None:
             options.terminate = True
 
         with self._terminable.running(token, options) if token else nullcontext(), on_cancel(stop):
             yield options
+
+    def shrink(self) -> None:
+        """Have the next run give back what the arena holds and does not use."""
+        self._arena.shrink()
 
     def batching(self) -> Any:
         """How runs of this model run together; None where its graph does not allow it."""

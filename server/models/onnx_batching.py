@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from sharedmodel.errors import Cancelled
+from sharedmodel.server.machine.batches import Failed, split_and_retry
 from sharedmodel.server.models.onnx import OnnxModel
 from sharedmodel.server.models.onnx_binding import dtype_of
 from sharedmodel.server.scheduling.batching import Measure, Request, each_alone, serving_all
@@ -69,13 +70,20 @@ class OnnxBatching:
         return Measure((names, tuple(shapes)), rows, length) if rows > 0 else None
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
-        """See `Batching.run`. Where the batch fails each call runs alone, so that only the wrong ones fail."""
+        """See `Batching.run`. Where the batch fails each call runs alone, so that only the wrong ones fail.
+
+        Where it does not fit into memory its halves run, and theirs, so that most still run together.
+        """
         if len(requests) > 1 and self.honest:
             try:
-                return self._as_one(requests)
+                found = split_and_retry(requests, self._some, between=self._model.shrink)
+                return [each.error if isinstance(each, Failed) else each for each in found]
             except Exception:  # its causes come to light in the runs alone
                 pass
         return each_alone(requests, self._one)
+
+    def _some(self, requests: Sequence[Request]) -> list[Any]:
+        return self._as_one(requests) if len(requests) > 1 else each_alone(requests, self._one)
 
     def _one(self, request: Request) -> Any:
         return self._model.run(*request.args, **request.kwargs)

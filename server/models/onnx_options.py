@@ -45,7 +45,7 @@ def session_options(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.inter_op_num_threads = inter_threads or 0
+    options.inter_op_num_threads = inter_threads or (0 if parallel else 1)
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[optimization])
     if parallel:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL

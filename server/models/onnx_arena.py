@@ -1,0 +1,54 @@
+"""When an onnxruntime session gives back what its arena holds and does not use: it can do so at the end of a run only.
+
+An arena keeps the most that any run has needed. So a run whose inputs are much larger than is usual shrinks it,
+and the next one too: what onnxruntime made for the caller of the large one may have lain in the arena until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+ENTRY: Final = "memory.enable_memory_arena_shrinkage"
+_CPU: Final = "cpu:0"
+OUTLIER: Final = 4  # times what is usual
+KNOWN_AFTER: Final = 8  # runs; the first ones are canaries and warm-ups
+# What is large twice in a row is soon usual; what was usual stays so for a while.
+_UP: Final = 1 / 4
+_DOWN: Final = 1 / 64
+
+
+class Arena:
+    """Of one session. Not exact where runs overlap: then one shrinks more, or less, and no answer is different."""
+
+    def __init__(self, able: bool = True) -> None:
+        """``able``: whether the session has an arena; one without fails a run that shall shrink it."""
+        self._able = able
+        self._asked = False
+        self._runs = 0
+        self._usual = 0.0
+
+    def shrink(self) -> None:
+        """Have the next run do it."""
+        self._asked = True
+
+    def begins(self, options: Any, arrays: Iterable[Any]) -> None:
+        """A run begins, with RunOptions that may say more afterwards."""
+        asked, self._asked = self._asked, self.note(sum(getattr(array, "nbytes", 0) for array in arrays))
+        if self._able and (asked or self._asked):
+            options.add_run_config_entry(ENTRY, _CPU)
+
+    def note(self, nbytes: int) -> bool:
+        """The size of a run's inputs; whether that is an outlier."""
+        if self._runs < KNOWN_AFTER:
+            self._runs += 1
+            self._usual = max(self._usual, nbytes)
+            return False
+        most = OUTLIER * self._usual
+        self._usual += (min(nbytes, most) - self._usual) * (_UP if nbytes > self._usual else _DOWN)
+        return nbytes > most
+
+
+def values(feed: Any) -> Iterable[Any]:
+    """The arrays of a feed; nothing where it is none, which onnxruntime will say."""
+    return feed.values() if isinstance(feed, Mapping) else ()

@@ -1,0 +1,134 @@
+"""Memory that an ONNX model needed once goes back: after an outlier, on request, and when nobody calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from sharedmodel.objects import Objects
+from sharedmodel.process import resident
+from sharedmodel.server.models.onnx import OnnxModel
+from sharedmodel.server.models.onnx_arena import ENTRY, KNOWN_AFTER, Arena
+from sharedmodel.server.settings import ModelSettings, Upkeep
+from sharedmodel.server.table import Table
+from sharedmodel.server.ward import REST_AFTER
+
+from . import onnx_graphs
+from .servers import until
+
+ROOT = Path(__file__).parents[1]
+MB = 1 << 20
+
+# 40,000 rows of 512 floats between the layers: 80 MB at a time.
+_OUTLIER = """
+import json, sys
+import numpy as np
+from sharedmodel.server.machine.own import own_memory
+from sharedmodel.server.models.onnx import OnnxModel
+model = OnnxModel(sys.argv[1], threads=1)
+def run(rows):
+    model.run(None, {"x": np.ones((rows, 64), "f4")})
+    return own_memory().rss
+told = {"before": [run(8) for _ in range(20)][-1]}
+run(40000)
+told["after"] = run(8)
+told["usual"] = [run(40000) for _ in range(20)][-1]
+model.shrink()
+told["shrunk"] = run(8)
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "net.onnx"
+    file.write_bytes(onnx_graphs.mlp(512, 4, 64))
+    return file
+
+
+def test_memory_comes_back_after_an_outlier_and_on_request(path: Path) -> None:
+    command = [sys.executable, "-c", _OUTLIER, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    told = json.loads(done.stdout)
+    assert told["after"] <= 1.2 * told["before"], told
+    assert told["usual"] >= told["before"] + 100 * MB, told  # what is usual is kept warm
+    assert told["shrunk"] <= 1.2 * told["before"], told
+
+
+def test_a_model_that_nobody_calls_gives_back_what_it_does_not_use(path: Path) -> None:
+    ahead = 0.0
+    table = Table(Objects(), clock=lambda: time.monotonic() + ahead)
+    options = {"path": str(path), "threads": 1}
+    table.add("net", ModelSettings(kind="onnx", options=options, upkeep=Upkeep(canary_every=0)))
+    table.load("net")
+    run = table._wards["net"].slot.wait().method("run")
+    for _ in range(KNOWN_AFTER):
+        run(None, {"x": np.ones((40000, 64), "f4")})
+    large = resident()
+    for _ in range(2):  # that it was called is noticed at the first look
+        assert resident() >= large - 10 * MB
+        ahead += REST_AFTER
+        assert table.beat.look() <= REST_AFTER
+        until(lambda: not [t for t in threading.enumerate() if t.name == "rest-net"], lambda: "at work")
+    assert resident() <= large - 100 * MB
+    table.close()
+
+
+def test_what_is_much_larger_than_usual_is_an_outlier_until_it_is_usual() -> None:
+    arena = Arena()
+    assert not any(arena.note(size) for size in (1, 1, 1000, 100, 100, 100, 100, 100))  # a canary, a warm-up
+    for _ in range(200):
+        assert not arena.note(100)
+    assert not arena.note(400) and arena.note(40_000) and not arena.note(100)
+    found = [arena.note(2_000) for _ in range(8)]
+    assert found[0] and not found[-1]
+
+
+class Options:
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+
+    def add_run_config_entry(self, name: str, value: str) -> None:
+        self.entries[name] = value
+
+
+def begun(arena: Arena, rows: int) -> bool:
+    """Whether a run shrinks it."""
+    options = Options()
+    arena.begins(options, [np.ones(rows), "no array"])
+    assert options.entries in ({}, {ENTRY: "cpu:0"})
+    return bool(options.entries)
+
+
+def test_an_outlier_shrinks_the_arena_and_so_does_the_run_after_it() -> None:
+    arena = Arena()
+    for _ in range(KNOWN_AFTER):
+        assert not begun(arena, 10)
+    assert [begun(arena, rows) for rows in (10, 1000, 10, 10)] == [False, True, True, False]
+    arena.shrink()
+    assert [begun(arena, rows) for rows in (10, 10)] == [True, False]
+
+
+def test_without_an_arena_no_run_shrinks_one() -> None:
+    arena = Arena(able=False)
+    arena.shrink()
+    assert not begun(arena, 10)
+
+
+def test_who_says_himself_what_shrinks_is_left_alone() -> None:
+    model = OnnxModel(onnx_graphs.identity(), threads=1)
+    model.shrink()
+    x = {"x": np.ones(3, np.float32)}
+    assert model.run(None, x, {"entries": {ENTRY: ""}})[0].tolist() == [1, 1, 1]
+    assert model._arena._asked
+    assert model.run(None, x)[0].tolist() == [1, 1, 1]
+    assert not model._arena._asked
