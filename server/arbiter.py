@@ -133,7 +133,8 @@ class Arbiter:
     def _decide(self, request: Request, now: float) -> Decision:
         if self._purse.open:
             return Load()
-        return admit(request, self._purse.device(), self._models(), now, self._rules)
+        models = self._models()  # first: what one that is just gone had must not count without it
+        return admit(request, self._purse.device(), models, now, self._rules)
 
     def _models(self) -> list[Model]:
         found = [Model(ward.name, need, loading=True) for ward, need in self._coming.items()]

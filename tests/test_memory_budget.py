@@ -75,6 +75,6 @@ def test_status_tells_the_budget_and_what_each_model_takes(runtime: str) -> None
         assert found["models"]["two"]["memory"] == pytest.approx(HEAVY, rel=0.1)
         assert found["models"]["one"]["memory"] == 0
         shown = command("status", "--runtime-dir", runtime)
-        assert f"in use of {found['memory']['budget'] // MB} MB (configuration)" in shown
+        assert f"in use of {found['memory']['budget'] / MB:.0f} MB (configuration)" in shown
         (line,) = (line for line in shown.splitlines() if line.startswith("two"))
         assert "MB" in line
