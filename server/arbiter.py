@@ -117,14 +117,14 @@ class Arbiter:
         while True:
             seen = self._changes
             with self._deciding:
-                now = self._clock()
+                now, leaving = self._clock(), bool(self._leaving)
                 decision = self._decide(request, now)
                 if isinstance(decision, Load):
                     self._coming[ward] = need
                     self._growth.begin(ward, need or LEAST, self._purse.own())
                     return
                 # One after the other: what is just leaving may be enough.
-                if isinstance(decision, MakeRoom) and (not self._leaving or now >= deadline):
+                if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
                     self._unload(decision.unload, f"to make room for {ward.name}, which needs {size(need)}")
             if isinstance(decision, Refuse):
                 raise decision.error
