@@ -20,7 +20,6 @@ from . import messages
 from .messages import Messages
 from .metrics.meter import Meter, under_way
 from .metrics.process import own_numbers
-from .metrics.weights import Weights
 from .settings import ModelSettings
 from .table import Table
 
@@ -41,7 +40,6 @@ class Reporter:
         self._settled = False
         self.load: Load | None = None
         self.meter: Meter | None = None
-        self._weights = Weights()
         self._stopped = threading.Event()
 
     def say(self, kind: int, *values: Any) -> None:
@@ -52,9 +50,7 @@ class Reporter:
         """A model has a new state."""
         with self._lock:  # looked at and told in one: the last word shall not be an old one
             settled = table.settled  # before the states: they shall not be older than this
-            states = table.states()
-            self._lifeline.send(messages.STATES, states)
-            self._weights.look(states)
+            self._lifeline.send(messages.STATES, table.states())
             if not self._settled and settled:
                 self._settled = True
                 if self.load is not None:
@@ -80,7 +76,7 @@ class Reporter:
 
     def _answer(self, service: Service, table: Table, news: News) -> None:
         questions: dict[int, Callable[..., None]] = {
-            messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, self._standing(service)),
+            messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, self._standing(service, table)),
             messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
             **news,
         }
@@ -94,8 +90,8 @@ class Reporter:
             # The supervisor is dead, and its successor serves in this one's place.
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _standing(self, service: Service) -> dict[str, Any]:
-        told = {"model_memory": self._weights.told(), **({} if self.meter is None else self.meter.told())}
+    def _standing(self, service: Service, table: Table) -> dict[str, Any]:
+        told = {"model_memory": table.taken(), **({} if self.meter is None else self.meter.told())}
         return {**standing(service), **told}
 
     def _received(self) -> list[list[Any]] | None:

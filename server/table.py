@@ -188,6 +188,10 @@ class Table:
         versions = {version: self._wards[full_name(name, version)].describe() for version in settings.versions}
         return {**versions[settings.default], "default": settings.default, "versions": versions}
 
+    def taken(self) -> dict[str, int]:
+        """Bytes that each loaded model takes, as far as is known; versions by their full names."""
+        return {ward.name: ward.taken for ward in self._all() if ward.slot.served is not None and ward.taken}
+
     @property
     def settled(self) -> bool:
         """Whether each model that is loaded with the server is ready, or failed."""

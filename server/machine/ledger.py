@@ -26,10 +26,6 @@ class Ledger:
         """Its options or files changed: it is unknown again."""
         self._known.pop(name, None)
 
-    def known(self) -> dict[str, int]:
-        """All that is known."""
-        return dict(self._known)
-
     def need(self, name: str, estimate: int) -> int:
         """What the next load will take: as measured; ``estimate`` before the first."""
         return self._known.get(name, estimate)
