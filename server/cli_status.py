@@ -12,7 +12,7 @@ from .cli_console import colour_of, console, duration, print_json, table
 from .cli_numbers import calls_table, clients_table, command_of
 from .machine.amount import size
 
-_MODEL: Final = ("MODEL", "KIND", "STATE", "MEMORY", "SINCE", "WHY")
+_MODEL: Final = ("MODEL", "KIND", "STATE", "THREADS", "MEMORY", "SINCE", "WHY")
 _MEANING: Final = {
     "failing": "the host can't be started",
     "waiting": "the host ended and is about to be started again",
@@ -41,7 +41,8 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     yield _grid(_head(status))
     yield ""
     models = list(_each(status["models"]))
-    yield table(_MODEL, (_model(name, told) for name, told in models), right=("MEMORY",))
+    threads = status["threads"]
+    yield table(_MODEL, (_model(name, told, threads) for name, told in models), right=("THREADS", "MEMORY"))
     for name, told in models:
         if "reason" in told:
             yield Text(f"  {name}: {told['reason']}", style="red")
@@ -110,7 +111,7 @@ def _each(models: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{name}@{version}{mark}", told
 
 
-def _model(name: str, model: dict[str, Any]) -> tuple[Any, ...]:
+def _model(name: str, model: dict[str, Any], threads: dict[str, int]) -> tuple[Any, ...]:
     text = model["state"]
     if "instances" in model:
         text += f", {model['instances_ready']} of {model['instances']}"
@@ -119,7 +120,8 @@ def _model(name: str, model: dict[str, Any]) -> tuple[Any, ...]:
     state = Text(text, style=colour_of(model["state"]))
     since = _when(model["since"]) if "since" in model else ""
     memory = size(model["memory"]) if model["memory"] else ""
-    return name, model["kind"], state, memory, since, "" if "reason" in model else model.get("why", "")
+    of_it = str(threads.get(name.partition("@")[0], ""))
+    return name, model["kind"], state, of_it, memory, since, "" if "reason" in model else model.get("why", "")
 
 
 def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
