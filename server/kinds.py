@@ -10,6 +10,7 @@ runs         methods that run the model, and wait for their turn; the others tel
 isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
 made         those of them that need not exist: the library makes them
 own          options that are the server's own affair: they change how fast an answer comes, never the answer
+schedule     how its calls wait and run together where its table does not say (see `scheduling.settings`)
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Kind(NamedTuple):
     threads: bool = False
     made: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
+    schedule: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def idempotent(self) -> tuple[str, ...]:
@@ -77,6 +79,17 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             made=("rec_root", "det_root"),
             own=("threads", "warm_up"),
+        ),
+        "embedder": Kind(
+            exposed=("embed", "token_embeddings", "tokenize", "count", "card"),
+            default="embed",
+            paths=("path", "cache_folder"),
+            threads=True,
+            runs=("embed", "token_embeddings"),
+            made=("cache_folder",),
+            own=("threads", "engine", "tokens_per_run", "cache_folder", "local_files_only"),
+            # Two runs at once: a short text does not wait for the end of somebody's long ones.
+            schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128), "lanes": 2}),
         ),
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from .kinds import DETAILS
 from .mistakes import Mistake
 from .scheduling.settings import MANY, Scheduling, problems
 
@@ -11,13 +12,20 @@ KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "lan
 
 
 def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> tuple[Scheduling, dict[str, Any]]:
-    """The keys above, checked, and the rest of the table."""
-    given = {key: value for key, value in table.items() if key in KEYS}
+    """The keys above, checked, and the rest of the table. What it does not say is as its kind has it."""
+    said = {key: value for key, value in table.items() if key in KEYS}
+    given = _schedule(table.get("kind"), said) | said
     rest = {key: value for key, value in table.items() if key not in KEYS}
     found = problems(given)
     mistakes += [Mistake(f"{where}.{key}", text) for key, text in found.items()]
-    if "lanes" in given and table.get("instances", 1) != 1:
+    if "lanes" in said and table.get("instances", 1) != 1:
         mistakes.append(Mistake(f"{where}.lanes", "say how many run at once either by `lanes` or by `instances`"))
     if found:
         return Scheduling(), rest
     return Scheduling(**{"lanes": 1 if given.get("max_batch", 1) > 1 else MANY} | given), rest
+
+
+def _schedule(kind: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """A kind's own schedule: none of it for a model that is not to batch."""
+    own = DETAILS[kind].schedule if isinstance(kind, str) and kind in DETAILS else {}
+    return {} if said.get("max_batch") == 1 else dict(own)

