@@ -5,8 +5,9 @@
     host = connect()
     lines = host.model("ocr").ocr("page.png")
 
-Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime` and
-`sharedmodel.client.cnocr`; for imports inside other libraries, call `install()` before they happen.
+Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime`, `cnocr`,
+`sentence_transformers` and `fastembed` there; for imports inside other libraries, call `install()` before
+they happen.
 
 Importing it loads numpy, msgpack and posix_ipc, and nothing heavy.
 """

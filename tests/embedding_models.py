@@ -9,7 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sharedmodel.server.models.embedding.export import VARIABLE, exported
@@ -53,3 +55,21 @@ def for_fastembed(folder: Path) -> str:
         shutil.copy(os.path.join(minilm(), name), folder)
     os.symlink(exported(minilm()), folder / "model.onnx")
     return str(folder)
+
+
+def close(ours: Any, theirs: Any) -> None:
+    """Equal types, dtypes and shapes; numbers to 1e-6, all else exactly."""
+    assert type(ours) is type(theirs), (ours, theirs)
+    if isinstance(theirs, list | tuple) and not (theirs and isinstance(theirs[0], str)):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            close(one, other)
+    elif isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        for key in theirs:
+            close(ours[key], theirs[key])
+    elif hasattr(theirs, "shape"):
+        assert ours.dtype == theirs.dtype and tuple(ours.shape) == tuple(theirs.shape)
+        np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), atol=1e-6, rtol=0)
+    else:
+        assert ours == theirs

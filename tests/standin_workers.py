@@ -9,7 +9,10 @@ import numpy as np
 
 import sharedmodel.client.onnxruntime as ort
 
-HEAVY = {"onnxruntime", "cnocr", "torch", "cv2", "PIL", "rapidocr"}
+HEAVY = {
+    "onnxruntime", "cnocr", "torch", "cv2", "PIL", "rapidocr", "transformers", "tokenizers", "sentence_transformers",
+    "fastembed",
+}  # fmt: skip
 
 
 def added(session: ort.InferenceSession, number: int) -> tuple[list[float], list[str]]:
@@ -26,6 +29,18 @@ def mistake(session: ort.InferenceSession) -> Any:
 def lines_of(ocr: Any, path: str) -> tuple[Any, list[str]]:
     """What is read on a page, and which heavy libraries this process has loaded."""
     return ocr.ocr(path), sorted(HEAVY & set(sys.modules))
+
+
+def vectors_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:
+    """The vectors of texts by a SentenceTransformer made here, and which heavy libraries this process has loaded."""
+    from sharedmodel.client.sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(model).encode(texts), sorted(HEAVY & set(sys.modules))
+
+
+def passages_of(model: Any, texts: list[str]) -> tuple[Any, list[str]]:
+    """The vectors of texts by a TextEmbedding, and which heavy libraries this process has loaded."""
+    return list(model.passage_embed(texts)), sorted(HEAVY & set(sys.modules))
 
 
 if __name__ == "__main__":

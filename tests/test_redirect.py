@@ -103,7 +103,7 @@ def test_only_libraries_with_a_stand_in_are_redirected() -> None:
     )
     assert child(code).splitlines() == [
         "onnxruntime.capi.onnxruntime_inference_collection",
-        "no stand-in for numpy; there are: cnocr, onnxruntime",
+        "no stand-in for numpy; there are: cnocr, fastembed, onnxruntime, sentence_transformers",
     ]
 
 

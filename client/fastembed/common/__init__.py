@@ -1,0 +1,1 @@
+"""The part of fastembed.common that TextEmbedding's users name."""

@@ -1,0 +1,78 @@
+"""What may be encoded: texts and pairs of texts, in all the forms that sentence-transformers takes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+Text = str | list[str]  # a pair is two
+
+_MOST_CHARACTERS: Final = 1 << 20  # in one call, unless one text is longer
+
+
+def is_single(inputs: Any) -> bool:
+    """Whether it is one example, rather than several."""
+    if isinstance(inputs, list | tuple):
+        return bool(inputs) and isinstance(inputs, list) and _is_message(inputs[0])
+    return not (isinstance(inputs, np.ndarray) and inputs.ndim >= 1 and inputs.dtype.kind in "UO")
+
+
+def texts_of(inputs: Any) -> list[Text]:
+    """The texts of several examples. Raises ValueError for what is none, as sentence-transformers does."""
+    return [_text(item) for item in (inputs.tolist() if isinstance(inputs, np.ndarray) else list(inputs))]
+
+
+def length(text: Text) -> int:
+    """By which texts are sorted."""
+    return len(text) if isinstance(text, str) else sum(map(len, text))
+
+
+def parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+    """What goes in one call each: as many texts as have not too many characters together."""
+    start = characters = 0
+    for number, text in enumerate(texts):
+        characters += length(text)
+        if number > start and characters > _MOST_CHARACTERS:
+            yield texts[start:number]
+            start, characters = number, length(text)
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _text(item: Any) -> Text:
+    if isinstance(item, str):
+        return _crossing(item)
+    if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
+        return _crossing(item["text"])
+    if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return [_crossing(part) for part in item]
+    if _is_message(item) or (isinstance(item, list) and item and _is_message(item[0])):
+        raise ValueError(
+            "This SentenceTransformer model does not support chat-style 'message' inputs (dicts or lists of dicts "
+            "with 'role' and 'content'). Supported modalities: text."
+        )
+    if isinstance(item, np.ndarray) and item.ndim in (1, 2):
+        raise ValueError(
+            "Modality 'audio' is not supported by this SentenceTransformer model. Supported modalities: text."
+        )
+    raise ValueError(
+        f"Unsupported input type: {type(item).__name__}. "
+        "Expected one of: str, dict, PIL.Image.Image, np.ndarray, torch.Tensor"
+    )
+
+
+def _crossing(text: str) -> str:
+    """The same as a plain str. Raises TypeError for halves of characters, which tokenizers can't take either."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise TypeError(
+            "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
+        ) from None
+    return str(text)
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, dict) and "role" in item and "content" in item
