@@ -46,6 +46,7 @@ def test_the_scripts_it_names_are_there_and_can_be_run(command: str) -> None:
 def test_its_configurations_are_right(tmp_path: Path) -> None:
     for name in ("add.onnx", "scorer.onnx", "small.npy", "longest.npy"):
         (tmp_path / name).touch()
+    (tmp_path / "minilm").mkdir()
     for number, text in enumerate(_blocks("toml")):
         path = tmp_path / f"{number}.toml"
         path.write_text(text)
