@@ -86,6 +86,13 @@ def test_whoever_shares_the_run_a_text_has_the_same_vector(model: EmbedderModel)
     np.testing.assert_allclose(np.concatenate(results), alone, atol=CLOSE, rtol=0)
 
 
+def test_long_texts_beyond_the_budget_run_alone_and_give_the_same(model: EmbedderModel, theirs: Any) -> None:
+    small = EmbedderModel(minilm(), tokens_per_run=40)
+    np.testing.assert_allclose(small.embed(TEXTS), model.embed(TEXTS), atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(small.embed("one text"), theirs.encode(["one text"]), atol=CLOSE, rtol=0)
+    small.close()
+
+
 def test_a_wrong_call_in_a_batch_fails_alone(model: EmbedderModel) -> None:
     requests = [Request("embed", [["a"]], {}), Request("embed", [[3]], {}), Request("embed", [["b"], 10000], {})]
     long = Request("embed", [["word " * 3000], 10000], {})

@@ -81,6 +81,7 @@ def test_vectors_are_those_of_fastembed_by_every_way_in(pair: Pair) -> None:
     for way in ("embed", "query_embed", "passage_embed"):
         pair.alike(lambda model, way=way: list(getattr(model, way)("one text")))
         pair.alike(lambda model, way=way: list(getattr(model, way)([("a", "b c"), ["d", "e"], *TEXTS[:3]])))
+    pair.alike(lambda model: list(model.embed(["many"] * 150)))
     pair.alike(lambda model: model.token_count([*TEXTS, ("a", "b")], batch_size=3))
     pair.alike(lambda model: model.embedding_size)
 

@@ -11,7 +11,9 @@ from typing import Any, Final, TypeVar
 Made = TypeVar("Made")
 
 _NEITHER: Final = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
-_MOST_CHARACTERS: Final = 1 << 20  # in one call, unless one document is longer
+# In one call, which nobody else's come in between; one document may be longer.
+_MOST: Final = 64
+_MOST_CHARACTERS: Final = 1 << 16
 
 
 def batches(documents: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -29,10 +31,11 @@ def texts_of(batch: list[Any]) -> list[list[Any]]:
     characters = 0
     for document in batch:
         text = _text(document)
-        characters += sum(map(len, text)) if isinstance(text, list) else len(text)
-        if calls[-1] and characters > _MOST_CHARACTERS:
+        length = sum(map(len, text)) if isinstance(text, list) else len(text)
+        characters += length
+        if calls[-1] and (characters > _MOST_CHARACTERS or len(calls[-1]) == _MOST):
             calls.append([])
-            characters = 0
+            characters = length
         calls[-1].append(text)
     return calls
 

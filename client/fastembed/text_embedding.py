@@ -113,7 +113,7 @@ class TextEmbedding:
     ) -> Iterator[Array]:
         """Vectors, one for each document, as they are made.
 
-        ``batch_size`` documents go to the host in one call, ``parallel`` calls are on their way at once (0: as
+        ``batch_size`` documents are taken at a time, ``parallel`` calls are on their way at once (0: as
         many as there are processors).
         """
         small = isinstance(documents, str)

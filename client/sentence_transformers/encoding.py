@@ -1,7 +1,7 @@
 """`encode` and its kin: a call to the host for each batch, longest texts first, and what is made of the vectors.
 
-Batches are the caller's `batch_size`: other callers' texts come in between them, and the host packs what
-waits into runs of its own.
+Batches are the caller's `batch_size`, sent in parts where they are large: other callers' texts come in between
+them, and the host packs what waits into runs of its own.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import numpy as np
 
 Text = str | list[str]  # a pair is two
 
-_MOST_CHARACTERS: Final = 1 << 20  # in one call, unless one text is longer
+# In one call, which nobody else's come in between; one text may be longer.
+_MOST: Final = 64
+_MOST_CHARACTERS: Final = 1 << 16
 
 
 def is_single(inputs: Any) -> bool:
@@ -30,11 +32,11 @@ def length(text: Text) -> int:
 
 
 def parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
-    """What goes in one call each: as many texts as have not too many characters together."""
+    """What goes in one call each: not too many texts, of not too many characters together."""
     start = characters = 0
     for number, text in enumerate(texts):
         characters += length(text)
-        if number > start and characters > _MOST_CHARACTERS:
+        if number > start and (characters > _MOST_CHARACTERS or number - start == _MOST):
             yield texts[start:number]
             start, characters = number, length(text)
     if start < len(texts):

@@ -87,7 +87,8 @@ class EmbedderModel:
     def embed(
         self, texts: Sequence[Text], max_length: int | None = None, prompt: str = "", include_prompt: bool | None = None
     ) -> Array:
-        """Vectors of shape (texts, size), float32 as a rule. A text is a string, or a pair of them.
+        """Vectors of shape (texts, size), float32 as a rule. A text is a string, or a pair of them; one text alone
+        counts as one of one.
 
         ``max_length``: cut texts to so many tokens, special ones included. ``prompt`` comes before each text;
         ``include_prompt``: whether its tokens are pooled with the others. None: as the model says.
@@ -161,6 +162,7 @@ class EmbedderModel:
         self, texts: Sequence[Text], max_length: int | None = None, prompt: str = "", include_prompt: bool | None = None
     ) -> list[Row]:
         """The texts of a call of `embed`, tokenised. Raises what `embed` does."""
+        texts = [texts] if isinstance(texts, str) else texts
         include = self._recipe.include_prompt if include_prompt is None else include_prompt
         skip = self._tokens.length(prompt, max_length) if prompt and not include else 0
         rows = self._tokens.rows(texts, max_length, prompt, skip)
