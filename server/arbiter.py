@@ -219,6 +219,8 @@ class Arbiter:
 
 def expected(settings: ModelSettings) -> int:
     """What a model will take that was never loaded: by its files, 0 where it has none of its own."""
-    options = () if settings.kind is None else DETAILS[settings.kind].paths
+    kind = None if settings.kind is None else DETAILS[settings.kind]
+    # What a library makes is where it keeps all of its models.
+    options = () if kind is None else [key for key in kind.paths if key not in kind.made]
     files = [path for key in options if isinstance(path := settings.options.get(key), str)]
     return estimate(files) if files else 0

@@ -93,6 +93,31 @@ def test_long_texts_beyond_the_budget_run_alone_and_give_the_same(model: Embedde
     small.close()
 
 
+def test_rows_that_do_not_fit_into_memory_together_run_in_halves(
+    model: EmbedderModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, engine, shrunk = model.embed(TEXTS), model._engine, []
+    assert engine is not None
+    plain = engine.hidden
+
+    def hidden(side: Any) -> Any:
+        if len(side.ids) > 2:
+            raise MemoryError
+        return plain(side)
+
+    monkeypatch.setattr(engine, "hidden", hidden)
+    monkeypatch.setattr(engine, "shrink", lambda: shrunk.append(1))
+    np.testing.assert_allclose(model.embed(TEXTS), expected, atol=CLOSE, rtol=0)
+    assert shrunk
+    monkeypatch.setattr(engine, "hidden", no_memory)
+    with pytest.raises(MemoryError):
+        model.embed(["a"])
+
+
+def no_memory(side: Any) -> Any:
+    raise MemoryError
+
+
 def test_a_wrong_call_in_a_batch_fails_alone(model: EmbedderModel) -> None:
     requests = [Request("embed", [["a"]], {}), Request("embed", [[3]], {}), Request("embed", [["b"], 10000], {})]
     long = Request("embed", [["word " * 3000], 10000], {})

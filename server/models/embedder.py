@@ -18,6 +18,7 @@ from sharedmodel import reply
 from sharedmodel.errors import BadArgument, Cancelled
 from sharedmodel.tensor import Array
 
+from ..machine.batches import Failed, split_and_retry
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
 from .embedding.export import exported
@@ -152,6 +153,12 @@ class EmbedderModel:
         """A first call to make."""
         return {"method": "embed", "args": ([*_PROBE],)}
 
+    def shrink(self) -> None:
+        """Have the next run give back memory that the library holds and does not use."""
+        engine = self._engine
+        if engine is not None:
+            engine.shrink()
+
     def close(self) -> None:
         """Lets the model go. Calls that are running keep it until they are done."""
         self._engine = None
@@ -179,20 +186,27 @@ class EmbedderModel:
         for chosen in runs([len(row.ids) for row in rows], self._budget):
             if reply.cancelled():
                 raise Cancelled("the call was cancelled while it ran")
-            some = [rows[number] for number in chosen]
-            hidden, side = self._hidden(some)
-            found = pooled(hidden, side.mask, [row.skip for row in some], self._recipe.pooling)
-            if out is None:
-                out = np.empty((len(rows), found.shape[1]), found.dtype)
-            out[chosen] = normalized(found) if self._recipe.normalize else found
+            # What does not fit into memory together is halved, and halved again.
+            some = split_and_retry([rows[number] for number in chosen], self._pooled, between=self.shrink)
+            for number, vector in zip(chosen, some, strict=True):
+                if isinstance(vector, Failed):
+                    raise vector.error
+                if out is None:
+                    out = np.empty((len(rows), *vector.shape), vector.dtype)
+                out[number] = vector
         return np.empty((0, self._size), np.float32) if out is None else out
 
-    def _hidden(self, rows: list[Row]) -> tuple[Array, Padded]:
+    def _pooled(self, rows: Sequence[Row]) -> list[Array]:
+        hidden, side = self._hidden(rows)
+        found = pooled(hidden, side.mask, [row.skip for row in rows], self._recipe.pooling)
+        return list(normalized(found) if self._recipe.normalize else found)
+
+    def _hidden(self, rows: Sequence[Row]) -> tuple[Array, Padded]:
         engine = self._engine
         if engine is None:
             raise RuntimeError("this model is closed")
         side = padded(rows, self._tokens.pad)
-        return engine.hidden(side, outlier=side.tokens > self._budget), side
+        return engine.hidden(side), side
 
 
 def _engine(kind: str, recipe: Recipe, threads: int | None, providers: Sequence[str]) -> Engine:

@@ -14,20 +14,22 @@ import numpy as np
 from sharedmodel.reply import on_cancel
 from sharedmodel.tensor import Array
 
+from ..onnx_arena import Arena
 from ..onnx_binding import dtype_of
 from ..onnx_options import session_options
 from .packing import Padded
 
 _USUAL: Final = ("token_embeddings", "last_hidden_state")
-# An outlier's memory goes back after its run; onnxruntime would keep it for the next one.
-_SHRINK: Final = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 class Engine(Protocol):
     """A loaded model."""
 
-    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
-        """Hidden states (rows, tokens, size), or what the graph gives instead. ``outlier``: much larger than usual."""
+    def hidden(self, padded: Padded) -> Array:
+        """Hidden states (rows, tokens, size), or what the graph gives instead."""
+
+    def shrink(self) -> None:
+        """Have the next run give back memory that the library holds and does not use."""
 
 
 class OnnxEngine:
@@ -48,17 +50,17 @@ class OnnxEngine:
         )  # fmt: skip
         self._session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
         self._options = onnxruntime.RunOptions
+        self._arena = Arena(options.enable_cpu_mem_arena)
         self._dtypes = {arg.name: dtype_of(arg.type) for arg in self._session.get_inputs()}
         self._output = _chosen(output, [arg.name for arg in self._session.get_outputs()])
         if further := self._dtypes.keys() - {"input_ids", "attention_mask", "token_type_ids"}:
             raise NotImplementedError(f"the graph {graph} has an input that is not carried: {min(further)}")
 
-    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
+    def hidden(self, padded: Padded) -> Array:
         given = {"input_ids": padded.ids, "attention_mask": padded.mask, "token_type_ids": padded.types}
         feed = {name: given[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
         options = self._options()
-        if outlier:
-            options.add_run_config_entry(*_SHRINK)
+        self._arena.begins(options, feed.values())
 
         def stop() -> None:
             options.terminate = True
@@ -66,6 +68,9 @@ class OnnxEngine:
         with on_cancel(stop):
             (found,) = self._session.run([self._output], feed, options)
         return np.asarray(found)
+
+    def shrink(self) -> None:
+        self._arena.shrink()
 
 
 class TorchEngine:
@@ -83,7 +88,7 @@ class TorchEngine:
         self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
         self._typed = int(getattr(self._model.config, "type_vocab_size", 0) or 0) > 0
 
-    def hidden(self, padded: Padded, *, outlier: bool = False) -> Array:
+    def hidden(self, padded: Padded) -> Array:
         torch = self._torch
         feed = {"input_ids": torch.from_numpy(padded.ids), "attention_mask": torch.from_numpy(padded.mask)}
         if self._typed:
@@ -91,6 +96,9 @@ class TorchEngine:
         with torch.inference_mode():
             found: Array = self._model(**feed).last_hidden_state.numpy()
         return found
+
+    def shrink(self) -> None:
+        """PyTorch gives memory back by itself where it runs on processors."""
 
 
 def _chosen(output: str | int, names: list[str]) -> str:

@@ -25,11 +25,6 @@ class Padded(NamedTuple):
     mask: Array
     types: Array
 
-    @property
-    def tokens(self) -> int:
-        """What it costs, padding included."""
-        return self.ids.size
-
 
 def runs(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """The rows of each run, longest first; a row that exceeds the budget has a run of its own."""
