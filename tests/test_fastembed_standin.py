@@ -59,6 +59,10 @@ class Pair:
         close(*(outcome(lambda each=each: call(each)) for each in (self.ours, self.theirs)))
 
 
+def _lists(cls: Any, name: str) -> bool:
+    return any(told["model"] == name for told in cls.list_supported_models())
+
+
 @pytest.fixture(scope="module")
 def pair(folder: str) -> Pair:
     from fastembed import TextEmbedding as Real
@@ -66,13 +70,13 @@ def pair(folder: str) -> Pair:
     from fastembed.common.model_description import PoolingType as RealPooling
 
     ways = {NAME: (PoolingType.MEAN, True), **{f"local/{way}": how for way, how in WAYS.items()}}
-    known = {told["model"] for told in Real.list_supported_models()}
     for name, (pooling, normalize) in ways.items():
-        if name in known:  # by the same fixture, when other tests came between
-            continue
         told = {"normalization": normalize, "dim": 384, "model_file": "model.onnx"}
-        TextEmbedding.add_custom_model(name, pooling, sources=ModelSource(hf=name), **told)
-        Real.add_custom_model(name, RealPooling(pooling.value), sources=RealSource(hf=name), **told)
+        # They are there already where other tests came between those of this module.
+        if not _lists(TextEmbedding, name):
+            TextEmbedding.add_custom_model(name, pooling, sources=ModelSource(hf=name), **told)
+        if not _lists(Real, name):
+            Real.add_custom_model(name, RealPooling(pooling.value), sources=RealSource(hf=name), **told)
     return Pair(folder, threads=1)
 
 

@@ -57,7 +57,7 @@ def test_no_call_fails_while_its_model_is_reloaded(runtime: str) -> None:
                 assert host.reload("m")["state"] == "ready"
         until(lambda: size(f"{runtime}/loads.closed") == 20, lambda: server.log)
         assert host.model("m").number() == 21
-        assert "leaving" not in host.models()["m"]
+        until(lambda: "leaving" not in host.models()["m"], lambda: str(host.models()))  # closed first, then gone
 
 
 def test_no_call_fails_while_its_model_is_unloaded(runtime: str) -> None:
