@@ -208,7 +208,7 @@ def test_a_deadline_frees_the_caller_of_an_empty_queue() -> None:
         with pytest.raises(queue.Empty):
             shared.get(timeout=0.05)
         with pytest.raises(DeadlineExceeded):
-            own.call(shared._id, "get", (), {}, 0.05)
+            own.call(shared._id, "get", (), {}, 1.0)  # time enough for it to begin
         shared.put("for the one that has left")
         shared.put("for us")
         assert shared.get() == "for us"
