@@ -31,8 +31,9 @@ kind = "cnocr"
 
 _PRIVATE: Final = """
 import sys
-from cnocr import CnOcr
-assert CnOcr().ocr(sys.argv[1])
+from sharedmodel.server.models.cnocr import CnOcrModel
+with open(sys.argv[1], "rb") as file:
+    assert CnOcrModel().ocr(file.read())
 """
 _SHARED: Final = """
 import sys
