@@ -20,6 +20,7 @@ def embedded_host() -> Iterator[Server]:
     path = tempfile.mkdtemp(prefix="sm-", dir="/tmp")
     try:
         with started(path, "serve", "--embedded", "--idle-exit", "600") as server:
+            server.until("ready")  # its host is a process by now: none that a test could be taken to have left
             yield server
             server.process.terminate()
             assert server.ends() == 0, server.log
