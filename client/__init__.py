@@ -27,8 +27,9 @@ if sys.platform == "linux":
 
 if TYPE_CHECKING:
     from .aio import AsyncHost, AsyncModel, aconnect
+    from .executor.executor import TaskExecutor
 
-__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "aconnect", "connect", "install", "uninstall"]
+__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "TaskExecutor", "aconnect", "connect", "install", "uninstall"]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from . import aio
 
         return getattr(aio, name)
+    if name == "TaskExecutor":
+        from .executor.executor import TaskExecutor
+
+        return TaskExecutor
     if name in ("Host", "Model", "connect"):
         raise ImportError(f"{name}: a host needs Linux, and this is {sys.platform}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ Told apart by whose fault it is::
     ├── DeadlineExceeded   nobody: the caller's own time ran out             (TimeoutError)
     ├── Cancelled          caller: gave the call up
     ├── Stuck              model: ran past its max_run
+    ├── WorkerLost         task: its worker process ended; says how          (RuntimeError)
     ├── Poisonous          caller: this call ends the host that runs it
     ├── LoadFailed         model: could not be loaded; says why
     │   └── NotEnoughMemory    host: no room for it; says how much there is
@@ -47,6 +48,7 @@ __all__ = [
     "Stuck",
     "UnknownObject",
     "UnknownTypeid",
+    "WorkerLost",
     "by_code",
 ]
 
@@ -98,9 +100,26 @@ class Cancelled(SharedModelError):
 
 
 class Stuck(SharedModelError):
-    """The model ran past its own ``max_run`` and was ended."""
+    """The model, or the task, ran past its own ``max_run`` and was ended."""
 
     code = "stuck"
+
+
+class WorkerLost(SharedModelError, RuntimeError):
+    """The worker process that ran a task ended, as often as the task may be tried; the message says how.
+
+    ``exit_code`` is that of the last one, as in `subprocess`: a signal is negative.
+    """
+
+    code = "worker-lost"
+
+    def __init__(self, message: str, exit_code: int = 0) -> None:
+        super().__init__(message)
+        self.args = (message, exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Poisonous(SharedModelError):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, handshake, incoming, link, wire
 from .call import Call
-from .crossing import proxy_bytes
 from .culprit import explain
 from .encoder import Encoder
 from .errors import CannotCross, ProtocolError
@@ -152,7 +151,7 @@ class Peer:
         except CannotCross:
             self.room.undo(encoder.refs)
             place = f"the result of {call.method}()"
-            raise explain([(place, value)], proxy_bytes) from None
+            raise explain([(place, value)], self.service.proxy_bytes) from None
         except BaseException:
             self.room.undo(encoder.refs)
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .crossing import ProxyRef, kind_of, proxy_bytes
+from .crossing import ProxyRef, kind_of
 from .proxy import BaseProxy
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class References:
 
     def proxy_bytes(self, value: Any) -> bytes | None:
         """A proxy on its way to the client; one of this host's objects takes its reference along."""
-        packed = proxy_bytes(value)
+        packed = self._service.proxy_bytes(value)
         if packed is not None and isinstance(value, BaseProxy) and value._token.address == self._service.address:
             self.add(self._service.objects.incref(value._token.id).ident)
         return packed

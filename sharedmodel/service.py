@@ -22,7 +22,7 @@ from .arrivals import Arrivals
 from .board import Load
 from .call import Call
 from .control import Control
-from .crossing import load_in_host
+from .crossing import load_in_host, proxy_bytes
 from .entry import Entry, Limits
 from .errors import ProtocolError
 from .objects import Objects, Served
@@ -240,6 +240,8 @@ class Service:
 
     def load_proxy(self, fields: list[Any]) -> Any:
         return load_in_host(self, fields)
+
+    proxy_bytes = staticmethod(proxy_bytes)  # the other way
 
     def warn_once(self, key: str, text: str) -> None:
         """A warning that would otherwise be repeated: once a minute."""

@@ -48,9 +48,11 @@ class Session:
         shared_memory: bool = True,
         proxy: ProxyBytes = lambda value: None,
         load: Loader = lambda fields: None,
+        sock: socket.socket | None = None,
     ) -> None:
+        """``sock`` is connected to ``address`` already, and the session's from now on."""
         self.address = address
-        self._socket = link.connect(address, timeout)
+        self._socket = link.connect(address, timeout) if sock is None else sock
         try:
             self.welcome = handshake.greet(self._socket, authkey, shared_memory, timeout)
         except BaseException:

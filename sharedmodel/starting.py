@@ -16,15 +16,15 @@ class EndedEarly(ProcessError, EOFError):
     """The manager's process ended before it served."""
 
 
-def must_not_be_importing() -> None:
-    """Raise when multiprocessing is importing this very program in a child, for a start() at its top level."""
+def must_not_be_importing(what: str = "a manager") -> None:
+    """Raise when this very program is being imported in a child, for a line at its top level that starts ``what``."""
     if not getattr(process.current_process(), "_inheriting", False):
         return
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
     raise RuntimeError(
-        f"{frame.f_code.co_filename}, line {frame.f_lineno}: this line starts a manager while the module is "
+        f"{frame.f_code.co_filename}, line {frame.f_lineno}: this line starts {what} while the module is "
         "imported, and every process that is spawned imports it again. Move it under\n"
         "    if __name__ == '__main__':\n"
         "or into a function that is called from there."
