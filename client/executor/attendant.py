@@ -1,6 +1,6 @@
 """One thread and the worker process it attends to: what is done with each task, and with one whose worker ends.
 
-the worker ended by itself     another is started, and the task runs again, as often as its terms say
+the worker ended under it      another is started, and the task runs again, as often as its terms say
 it ran past its max_run        the worker is killed; the same
 its caller gave it up          the worker is told, and after a grace killed; the next task finds a new one
 """
@@ -17,7 +17,7 @@ from .task import Task
 from .timers import Timers
 from .worker import Ended, Worker
 
-_IDLE_ENDS: Final = 3  # times in a row that a worker may be gone before the task has left
+_IDLE_ENDS: Final = 10  # times that a task may find its worker killed before it has begun
 
 
 class Manner(NamedTuple):

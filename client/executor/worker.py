@@ -75,7 +75,9 @@ class Worker:
             if not isinstance(exc, HostLost):
                 self.kill()
             how, code = self._bury()
-            raise Ended(f"{how} before it was ready; its own message is on standard error", code, True) from None
+            own = code >= 0  # then it has said why; a signal comes from others as a rule, and is no try of the task's
+            said = "; its own message is on standard error" if own else ""
+            raise Ended(f"{how} before it was ready{said}", code, own) from None
 
     def call(self, work: Work) -> Any:
         """The result of a task. Raises what the task raises, and Ended."""

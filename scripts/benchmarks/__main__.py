@@ -8,7 +8,19 @@ import platform
 import sys
 from functools import partial
 
-from . import beginnings, calls, chaos, clients, footprint, instances, onnx_pair, overhead, throughput, weights
+from . import (
+    beginnings,
+    calls,
+    chaos,
+    clients,
+    executor,
+    footprint,
+    instances,
+    onnx_pair,
+    overhead,
+    throughput,
+    weights,
+)
 from .table import show
 
 PARTS = {
@@ -21,6 +33,7 @@ PARTS = {
     "instances": instances.run,
     "weights": weights.run,
     "beginnings": beginnings.run,
+    "executor": executor.run,
     "chaos": chaos.run,
 }
 
