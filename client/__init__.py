@@ -23,13 +23,26 @@ if __name__ != "sharedmodel.client":
 from .redirect import install, uninstall
 
 if sys.platform == "linux":
+    from sharedmodel.handle import Handle
+
     from .host import Host, Model, connect
 
 if TYPE_CHECKING:
     from .aio import AsyncHost, AsyncModel, aconnect
     from .executor.executor import TaskExecutor
 
-__all__ = ["AsyncHost", "AsyncModel", "Host", "Model", "TaskExecutor", "aconnect", "connect", "install", "uninstall"]
+__all__ = [
+    "AsyncHost",
+    "AsyncModel",
+    "Handle",
+    "Host",
+    "Model",
+    "TaskExecutor",
+    "aconnect",
+    "connect",
+    "install",
+    "uninstall",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -42,6 +55,6 @@ def __getattr__(name: str) -> Any:
         from .executor.executor import TaskExecutor
 
         return TaskExecutor
-    if name in ("Host", "Model", "connect"):
+    if name in ("Handle", "Host", "Model", "connect"):
         raise ImportError(f"{name}: a host needs Linux, and this is {sys.platform}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,8 +23,9 @@ from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 
 from .again import DIRECTORY, TRIES, Made, looks
+from .files import with_files_read
 from .find import find
-from .host import checked_priority, not_exposed, versioned, with_files_read
+from .host import checked_priority, not_exposed, versioned
 from .instances import Instances
 from .replay import Replay
 

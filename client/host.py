@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from sharedmodel.errors import BadArgument
+from sharedmodel.handle import LEASE, Handle
 from sharedmodel.pending import PRIORITY_MOST
 from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
-from .again import DIRECTORY, Where, address_of, asked, deadline, empty, reach, remaining, replayed
+from .again import DIRECTORY, Where, address_of, again, asked, deadline, empty, reach, remaining, replayed
+from .files import with_files_read
 from .find import find
 from .instances import Instances
 from .replay import Replay
@@ -108,6 +110,15 @@ class Host:
     def empty(self, shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         """An uninitialised array in shared memory: given as an argument, it is not copied."""
         return empty(self.address, shape, dtype, order)
+
+    def put(self, array: Array, lease: float = LEASE) -> Handle:
+        """Have the host keep a copy of an array; a small handle of it, which any process of the machine can open.
+
+        It is kept while a process holds it, and for ``lease`` seconds from now and from each pickling of the
+        handle. Raises TypeError for what is no array, BadArgument for a lease that can't be, Overloaded where
+        the host keeps too much already.
+        """
+        return again(lambda: Handle.put(reach(self.address), array, lease))
 
     def close(self) -> None:
         """End this process's session with the host. Idempotent; a later call opens a new one."""
@@ -221,30 +232,3 @@ def checked_priority(priority: int) -> int:
 
 def not_exposed(name: str, method: str, info: dict[str, Any]) -> str:
     return f"model {name!r} has no method {method!r}; it has: {', '.join(info['exposed'])}"
-
-
-def with_files_read(
-    info: dict[str, Any], method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with files read here, with the caller's rights, where a method takes files.
-
-    Raises what opening the file raises.
-    """
-    places = info.get("files", {}).get(method)
-    if not places:
-        return args, kwargs
-    read = tuple(read_file(arg) if index in places else arg for index, arg in enumerate(args))
-    return read, {key: read_file(arg) if key in places else arg for key, arg in kwargs.items()}
-
-
-def read_file(value: Any) -> Any:
-    """The bytes of a file that is named (a str or path, or a list of them); anything else as it is."""
-    if isinstance(value, list | tuple):
-        return [read_file(item) for item in value]
-    if not isinstance(value, str | os.PathLike):
-        return value
-    try:
-        with open(value, "rb") as file:
-            return file.read()
-    except IsADirectoryError as exc:
-        raise BadArgument(f"{os.fspath(value)!r} is a folder, not a file") from exc

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sharedmodel import reply
+from sharedmodel import reply, stored
 from sharedmodel.board import Board, Load
 from sharedmodel.call import Call
 from sharedmodel.entry import Entry, Limits
@@ -100,6 +100,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     for name, model in settings.models.items():
         table.add(name, model)
     _publish_directory(objects, table, boot, reporter, elsewhere, deaths)
+    objects.publish(stored.HANDLES, stored.Handles(objects, service.limits.request_bytes), exposed=stored.EXPOSED)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     if not alone:

@@ -113,9 +113,9 @@ class Reporter:
 
 
 def is_busy(service: Service) -> bool:
-    """Whether anybody is connected, or about to be."""
+    """Whether anybody is connected, or about to be, or has something kept: a handle under way (see `stored`)."""
     waiting, _, _ = select.select([service.listener], [], [], 0)
-    return bool(service.peers) or bool(waiting)
+    return bool(service.peers) or bool(waiting) or bool(service.objects.counted())
 
 
 def standing(service: Service) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, wire
 from .errors import CannotCross, ProtocolError
-from .segment import Segment
+from .segment import FROZEN, Segment
 from .tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _segment(channel: Channel, message: list[Any]) -> None:
     _, number, size, kind, of_requests = message
     if not channel.fds:
         raise ProtocolError("a segment was announced without its descriptor")
-    segment = Segment(channel.fds.popleft(), size, kind)
+    segment = Segment(channel.fds.popleft(), size, kind, writable=kind != FROZEN)
     if of_requests:
         channel.requests.add(number, segment)
     else:

@@ -5,6 +5,8 @@
     load_unowned      the same on an event loop
     load_in_host      what a client sends: an object of this host's is called directly
 
+A handle (see `handle`) crosses in the same form; a host's models get the array that it stands for.
+
 Nothing is imported because a peer names it, and nothing that a proxy lives by is replaced.
 """
 
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgpack
 
 from .errors import ProtocolError, SharedModelError
+from .handle import Handle, is_handle
 from .namespace import NamespaceProxy
 from .proxy import SERIALIZER, AutoProxy, BaseProxy, MakeProxyType, Token, granted, is_made, loaded_type
 from .roots import drain
@@ -41,8 +44,11 @@ class ProxyRef(NamedTuple):
 
 
 def proxy_bytes(value: Any) -> bytes | None:
-    """What crosses for a proxy; None for anything else."""
-    if isinstance(value, BaseProxy):
+    """What crosses for a proxy or a handle; None for anything else."""
+    fields: tuple[Any, ...]
+    if isinstance(value, Handle):
+        fields = value.fields
+    elif isinstance(value, BaseProxy):
         fields = (*value._token, list(value._exposed_ or ()), value._kind_ or kind_of(type(value)))
     elif isinstance(value, ProxyRef):
         fields = (*value[:3], list(value.exposed), value.kind)
@@ -88,7 +94,9 @@ class load_in_client:
         self._address = address
         self.unsettled: deque[BaseProxy] = deque()
 
-    def __call__(self, fields: list[Any]) -> BaseProxy:
+    def __call__(self, fields: list[Any]) -> Any:
+        if is_handle(fields):
+            return Handle.of(fields)
         token, exposed, kind = _checked(fields)
         proxytype = loaded_type(kind)
         if proxytype is None or proxytype.__init__ is not BaseProxy.__init__:
@@ -110,16 +118,21 @@ class load_in_client:
                 proxy._incref()
 
 
-def load_unowned(fields: list[Any]) -> BaseProxy:
+def load_unowned(fields: list[Any]) -> Any:
     """A proxy whose reference stays with the session it came by (an event loop's)."""
+    if is_handle(fields):
+        return Handle.of(fields)
     token, exposed, kind = _checked(fields)
     proxy = AutoProxy(token, exposed=exposed, manager_owned=True)
     proxy._kind_ = kind
     return proxy
 
 
-def load_in_host(service: Service, fields: list[Any]) -> BaseProxy:
-    """A proxy that a client sends: to an object here it is direct, and keeps it alive."""
+def load_in_host(service: Service, fields: list[Any]) -> Any:
+    """A proxy that a client sends: to an object here it is direct, and keeps it alive. Of a handle, its array."""
+    if is_handle(fields):
+        handle = Handle.of(fields)
+        return handle.open() if handle.address != service.address else handle.here(service.objects)
     token, exposed, kind = _checked(fields)
     if token.address != service.address:
         SESSIONS.current(token.address, _FOREIGN_TIMEOUT)

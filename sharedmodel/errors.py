@@ -8,6 +8,7 @@ Told apart by whose fault it is::
     │   └── UnknownTypeid      the manager's server has not registered it    (RemoteError too)
     ├── NotPermitted       caller: not allowed in                            (PermissionError)
     │   └── NotExposed         there is no such method for callers           (RemoteError too)
+    ├── Expired            caller: a handle whose array is no longer kept    (LookupError)
     ├── Overloaded         host: full; says when to try again
     ├── DeadlineExceeded   nobody: the caller's own time ran out             (TimeoutError)
     ├── Cancelled          caller: gave the call up
@@ -33,6 +34,7 @@ __all__ = [
     "Cancelled",
     "CannotCross",
     "DeadlineExceeded",
+    "Expired",
     "HostLost",
     "HostUnavailable",
     "LoadFailed",
@@ -75,6 +77,12 @@ class NotPermitted(SharedModelError, PermissionError):
     """The caller may not do this."""
 
     code = "not-permitted"
+
+
+class Expired(SharedModelError, LookupError):
+    """A handle was opened too late: nobody held its array any more, and its lease had passed."""
+
+    code = "expired"
 
 
 class Overloaded(SharedModelError):

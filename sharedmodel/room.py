@@ -100,6 +100,12 @@ class Room:
         for number in numbers:
             self.request_bytes -= self.requests.segments.pop(number).size
 
+    def show(self, shown: segment.Segment) -> int:
+        """Send the client a segment that is nobody's of this session, and the number under which it finds it."""
+        number = next(self._numbers)
+        self._send(wire.frame([wire.SEGMENT, number, shown.size, shown.kind, False]), (os.dup(shown.fd),))
+        return number
+
     def trim(self) -> None:
         """Give back room for replies that nothing lies in."""
         if gone := self.replies.trim():

@@ -7,6 +7,7 @@ the socket; a kill between the two leaves a name that says whose it was, and `le
     kind "shm"     POSIX shared memory, as multiprocessing.shared_memory makes it
     kind "memfd"   anonymous and sealed (cannot shrink or grow): where /dev/shm is too small, or the
                    peer is another user
+    kind "frozen"  a memfd that was filled once and then sealed against writing, for any number of readers
 
 Both are one class to everyone above. It does not stand on `multiprocessing.shared_memory.SharedMemory`
 itself: that import costs a client 5 MB and 24 ms (hashlib and OpenSSL, for a random name), its
@@ -22,7 +23,7 @@ import errno
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import posix_ipc
@@ -34,6 +35,8 @@ DIRECTORY: Final = "/dev/shm"
 PREFIX: Final = "sharedmodel-"
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW if hasattr(fcntl, "F_SEAL_SHRINK") else 6
 _F_ADD_SEALS: Final = 1033
+_F_SEAL_FUTURE_WRITE: Final = 0x10  # Linux 5.1; before that, readers map it read-only and that must do
+FROZEN: Final = "frozen"
 # Page tables are filled in one go for a segment large enough to be meant for large tensors; a small
 # one is touched as it is used, so that an idle client stays small.
 _POPULATE_FROM: Final = 4 << 20
@@ -122,6 +125,15 @@ def create(size: int, kind: str = "shm", *, writable: bool = True) -> Segment:
         except (OSError, posix_ipc.Error):
             kind = "memfd"
     return Segment(_sealed_fd(size), size, kind, writable=writable)
+
+
+def frozen(size: int, fill: Callable[[memoryview], None]) -> Segment:
+    """A segment that nobody can write to once ``fill`` has, not even who has its descriptor. Raises as `create`."""
+    made = create(size, "memfd")
+    fill(memoryview(made.map))
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(made.fd, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+    return Segment(os.dup(made.fd), made.size, FROZEN, writable=False)
 
 
 def _posix_fd(size: int) -> int:

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from sharedmodel.errors import Stuck, WorkerLost
+from sharedmodel.timers import Timers
 
 from .task import Task
-from .timers import Timers
 from .worker import Ended, Worker
 
 _IDLE_ENDS: Final = 10  # times that a task may find its worker killed before it has begun

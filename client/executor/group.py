@@ -8,10 +8,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sharedmodel.starting import must_not_be_importing
+from sharedmodel.timers import Timers
 
 from .attendant import Attendant, Manner
 from .task import Task
-from .timers import Timers
 
 
 class Group:

@@ -1,4 +1,4 @@
-"""Light objects on their way between a program and its workers: models cross as what they are made of.
+"""Light objects on their way between a program and its workers: models and handles cross as what they are made of.
 
 They need no question to any host where they arrive, so they are read on the loop as any other value.
 """
@@ -11,6 +11,7 @@ import msgpack
 
 from sharedmodel.crossing import load_in_client, proxy_bytes
 from sharedmodel.errors import ProtocolError
+from sharedmodel.handle import Handle, is_handle
 from sharedmodel.sessions import SESSIONS
 
 from ..again import directory_of
@@ -23,6 +24,8 @@ _MODEL: Final = "#model"
 def light_bytes(value: Any) -> bytes | None:
     """What crosses for a model or a proxy; None for anything else."""
     if type(value) is not Model:
+        if type(value) is Handle:
+            value.renew()  # who sends it may let go of it before the other side opens it
         return proxy_bytes(value)
     where, *rest = value.__reduce__()[1]
     place = where if isinstance(where, str) else list(where.__reduce__()[1])
@@ -32,11 +35,14 @@ def light_bytes(value: Any) -> bytes | None:
 
 
 def is_light(fields: list[Any]) -> bool:
-    return len(fields) == 7 and fields[0] == _MODEL
+    """Whether these are the fields of a model or a handle."""
+    return is_handle(fields) or (len(fields) == 7 and fields[0] == _MODEL)
 
 
-def load_light(fields: list[Any]) -> Model:
-    """The model again. Raises ProtocolError."""
+def load_light(fields: list[Any]) -> Model | Handle:
+    """The model or the handle again. Raises ProtocolError."""
+    if is_handle(fields):
+        return Handle.of(fields)
     try:
         _, place, name, info, timeout, priority, key = fields
         where = place if isinstance(place, str) else Instances(*place)

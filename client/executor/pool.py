@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any, Final
 
 from sharedmodel.errors import BadArgument
+from sharedmodel.timers import Timers
 
 from .attendant import Manner
 from .gate import Gate
 from .group import Group
 from .task import Task
-from .timers import Timers
 
 SHARED: Final = "tasks"  # the group of all that has none of its own
 

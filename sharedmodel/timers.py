@@ -84,7 +84,7 @@ class Timers:
                 if act is not None:
                     act()
             except Exception:
-                logger.exception("a timer of the task executor failed")
+                logger.exception("a timer failed")
             del act, timer
 
     def _next(self) -> Timer | None:
