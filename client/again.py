@@ -17,7 +17,7 @@ from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
 from .instances import Instances
-from .replay import Replay
+from .replay import Question, Replay
 
 DIRECTORY: Final = "#models"
 TRIES: Final = 100  # should hosts die without end
@@ -101,23 +101,27 @@ def empty(where: Where, shape: Any, dtype: Any, order: Any) -> Array:
 
 
 def replayed(
-    where: Where, call: Callable[[Session, float | None], Any], replay: Replay, timeout: float | None = None
+    where: Where,
+    call: Callable[[Session, float | None], Any],
+    replay: Replay,
+    end: float | None,
+    question: Question | None = None,
 ) -> Any:
     """A call, sent again where its host died and `Replay` allows it.
 
-    ``call`` gets the session and the seconds that are left of ``timeout``, which is for all of it.
+    ``call`` gets the session and the seconds that are left until ``end``. ``question`` is what is to be asked
+    about a first attempt, which was made already.
     """
-    end = deadline(timeout)
     while True:
+        if question is not None:
+            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=remaining(end)))
+            if replay.quarantine is not None:
+                SESSIONS.follow(replay.quarantine, directory_of(where))
         session = again(lambda: _session(replay.quarantine or where, end))
         try:
             return call(session, remaining(end))
         except HostLost as exc:
             question = replay.lost(exc, session.welcome)
-        if question is not None:
-            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=remaining(end)))
-            if replay.quarantine is not None:
-                SESSIONS.follow(replay.quarantine, directory_of(where))
 
 
 def deadline(timeout: float | None) -> float | None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from sharedmodel.errors import BadArgument
+from sharedmodel.errors import BadArgument, HostLost
 from sharedmodel.handle import LEASE, Handle
 from sharedmodel.pending import PRIORITY_MOST
 from sharedmodel.session import CONTROL
@@ -21,7 +21,7 @@ from .again import DIRECTORY, Where, address_of, again, asked, deadline, empty, 
 from .files import with_files_read
 from .find import find
 from .instances import Instances
-from .replay import Replay
+from .replay import Question, Replay
 
 
 def connect(
@@ -185,14 +185,6 @@ class Model:
         self.__dict__[method] = bound
         return bound
 
-    def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs = with_files_read(self._info, method, args, kwargs)
-        replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
-        return replayed(
-            self._where, lambda session, left: session.call(self._name, method, args, kwargs, left, self._priority),
-            replay, self._timeout,
-        )  # fmt: skip
-
     def __reduce__(self) -> Any:
         return Model, (self._where, self._name, self._info, self._timeout, self._priority)
 
@@ -206,14 +198,38 @@ class Model:
 class _Method:
     """A method of a model."""
 
-    __slots__ = ("_model", "_name")
+    __slots__ = ("_files", "_model", "_name")
 
     def __init__(self, model: Model, name: str) -> None:
         self._model = model
         self._name = name
+        self._files = bool(model._info.get("files", {}).get(name))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._model._call(self._name, args, kwargs)
+        model, method = self._model, self._name
+        if self._files:
+            args, kwargs = with_files_read(model._info, method, args, kwargs)
+        ident, where, timeout, priority = model._name, model._where, model._timeout, model._priority
+        end = None if timeout is None else deadline(timeout)
+        replay: Replay | None = None
+        question: Question | None = None
+        # The first attempt is made here, past all that is for other cases: in a process whose caches a model has
+        # emptied each function on the way costs ten times what it costs in a loop.
+        session = SESSIONS.open.get(where) if type(where) is str else None
+        if session is not None and session.channel.lost is None:
+            try:
+                return session.call(ident, method, args, kwargs, timeout, priority)
+            except HostLost as exc:
+                replay = self._replay()
+                question = replay.lost(exc, session.welcome)
+        return replayed(
+            where, lambda session, left: session.call(ident, method, args, kwargs, left, priority),
+            replay or self._replay(), end, question,
+        )  # fmt: skip
+
+    def _replay(self) -> Replay:
+        model = self._model
+        return Replay(f"{model._name}.{self._name}()", self._name in model._info["idempotent"])
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._model!r}>"

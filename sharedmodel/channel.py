@@ -22,7 +22,7 @@ from .encoder import Encoder, ProxyBytes
 from .errors import CannotCross, HostLost, ProtocolError
 from .lent import Lent
 from .link import close_all
-from .marks import outermost
+from .marks import marked, outermost
 from .memory import Owner
 from .pending import Pending
 from .results import Results
@@ -71,18 +71,20 @@ class Channel:
         """The bytes of a call; ``pending`` is registered. Raises CannotCross with the culprit's path."""
         rid = pending.rid = self.last = next(self._numbers)
         encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy)
-        released = self.replies.given_back()
+        replies = self.replies
+        released = replies.given_back() if replies.released or replies.views.dead else None
         try:
-            listed = [outermost(arg) for arg in args] if args else []
+            listed = marked(args) if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             message = [wire.CALL, rid, ident, pending.method, listed, named, timeout, released]
             if pending.priority:
                 message.append(pending.priority)
             payload = encoder.pack(message)
-            short = len(payload) <= wire.SPILL_FROM
-            data = wire.framed(payload) if short else encoder.long(rid, payload)
+            length = len(payload)
+            short = length <= wire.SPILL_FROM
+            data = length.to_bytes(wire.LENGTH, "little") + payload if short else encoder.long(rid, payload)
         except BaseException as exc:
-            self.replies.released.extend(released or ())
+            replies.released.extend(released or ())
             self.undo(encoder.refs)
             if isinstance(exc, CannotCross):
                 raise explain_call(args, kwargs, self._proxy) from None
@@ -127,7 +129,9 @@ class Channel:
     # -- arrays, as the encoder sees them --------------------------------------------------------------
 
     def find(self, array: Array) -> TensorRef | None:
-        return self.requests.find(array) or self.replies.views.find(array)
+        requests, views = self.requests, self.replies.views
+        found = requests.find(array) if requests.roots.by_id else None
+        return found or (views.find(array) if views.by_id else None)
 
     def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
         return self.requests.place(nbytes)

@@ -7,6 +7,7 @@ memory only through one small seam: where an array is found (`Finder`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -57,13 +58,17 @@ class Decoder:
         self._proxy = proxy
         self._depth = 0
         self.problem: Exception | None = None
+        self._short = partial(
+            msgpack.unpackb, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
+        )
+        self._long = partial(self._short, object_pairs_hook=_table)
 
     def unpack(self, payload: Any) -> list[Any]:
         """One message. Raises ProtocolError for anything that breaks the rules."""
         self._depth = 0
         self.problem = None
         try:
-            message = self._unpacked(payload)
+            message = self._short(payload) if len(payload) <= _SPREAD_FROM else self._long(payload)
             if type(message[0]) is int and 0 <= message[0] < 256:
                 return message  # type: ignore[no-any-return]
         except (ProtocolError, MemoryError):
@@ -86,20 +91,11 @@ class Decoder:
         except Exception as exc:
             raise ProtocolError(f"a malformed extension of kind {code}: {exc}") from exc
 
-    def _unpacked(self, data: Any) -> Any:
-        return msgpack.unpackb(
-            data,
-            ext_hook=self._ext,
-            object_pairs_hook=_table if len(data) > _SPREAD_FROM else None,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
-        )
-
     def nested(self, data: Any) -> Any:
         self._depth += 1
         if self._depth > wire.MAX_DEPTH:
             raise ProtocolError(f"nested deeper than {wire.MAX_DEPTH}")
-        value = self._unpacked(data)
+        value = self._short(data) if len(data) <= _SPREAD_FROM else self._long(data)
         self._depth -= 1
         return value
 
@@ -128,7 +124,7 @@ class Decoder:
             return np.ndarray((), layout.dtype)[()]
         return np.ndarray((), layout.dtype, bytes(data), start)[()]
 
-    def tensor(self, data: bytes, copy_out: bool) -> Array:
+    def tensor(self, data: bytes, copy_out: bool = False) -> Array:
         try:
             layout, start = read_header(data)
         except Unsupported:
@@ -182,7 +178,7 @@ _DECODERS: Final[dict[int, Callable[[Decoder, bytes], Any]]] = {
     MOMENT: read_moment,
     SCALAR: Decoder.scalar,
     ARRAY: Decoder.array,
-    TENSOR: lambda decoder, data: decoder.tensor(data, False),
+    TENSOR: Decoder.tensor,
     TENSOR_COPY: lambda decoder, data: decoder.tensor(data, True),
     BYTES: Decoder.large,
     PROXY: Decoder.proxy,

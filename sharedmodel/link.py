@@ -25,6 +25,7 @@ READ_SIZE: Final = 64 << 10
 MAX_FDS: Final = 4
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * 4)
 _ANCILLARY_SIZES: Final = (_ANCILLARY,)
+_READ_SIZES: Final = (READ_SIZE,)
 _SO_PEERGROUPS: Final = 59
 _RETRY_FIRST: Final = 0.001
 _RETRY_MOST: Final = 0.05
@@ -165,23 +166,20 @@ class Inbox:
     the stream would be torn. So both happen within one: `deque.extend` over `map`, in C.
     """
 
-    __slots__ = ("_link", "_read")
+    __slots__ = ("_link", "reads")
 
     def __init__(self, link: socket.socket) -> None:
+        self.reads: deque[Any] = deque()
         self._link = link
-        self._read: deque[Any] = deque()
 
-    def fill(self, size: int) -> None:
+    def fill(self) -> None:
         """Read once; blocks until something is there."""
-        self._read.extend(map(self._link.recvmsg, (size,), _ANCILLARY_SIZES))
+        self.reads.extend(map(self._link.recvmsg, _READ_SIZES, _ANCILLARY_SIZES))
 
     def take(self) -> tuple[bytes, list[int]]:
         """The oldest read: its bytes and the descriptors that came along. No bytes: the peer has closed."""
-        data, ancillary, flags, _ = self._read.popleft()
+        data, ancillary, flags, _ = self.reads.popleft()
         return (data, _descriptors(ancillary, flags)) if ancillary else (data, _NONE)
-
-    def __len__(self) -> int:
-        return len(self._read)
 
 
 class Outbox:
@@ -191,18 +189,16 @@ class Outbox:
     may `flush`; any may `put`.
     """
 
-    __slots__ = ("_frames", "_link")
+    __slots__ = ("_link", "frames", "put")
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self._frames: deque[Outgoing] = deque()
-
-    def put(self, frame: Outgoing) -> None:
-        self._frames.append(frame)
+        self.frames: deque[Outgoing] = deque()
+        self.put = self.frames.append
 
     def flush(self) -> bool:
         """Send what the socket takes without waiting; whether that was all. Raises OSError."""
-        frames, send = self._frames, self._link.send
+        frames, send = self.frames, self._link.send
         while frames:
             data, taken = frames[0]
             rest = memoryview(data)[sum(taken) :] if taken else data
@@ -216,13 +212,10 @@ class Outbox:
 
     def remove(self, frame: Outgoing) -> None:
         """Take back a frame of which nothing is gone. None may be flushing; one that is not here is fine."""
-        for index in range(len(self._frames)):
-            if self._frames[index] is frame:
-                del self._frames[index]
+        for index in range(len(self.frames)):
+            if self.frames[index] is frame:
+                del self.frames[index]
                 return
-
-    def __len__(self) -> int:
-        return len(self._frames)
 
 
 Outgoing = tuple[bytes, deque[int]]

@@ -7,6 +7,7 @@ bytes of, stays what it is.
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from typing import Any, Final
 
 from . import wire
@@ -14,6 +15,7 @@ from .errors import CannotCross
 
 LARGE_BYTES: Final = 64 << 10
 CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
+_MARKABLE: Final = CONTAINERS | {bytes, bytearray, memoryview}
 _NESTED_MOST: Final = 520  # msgpack itself stops at 511
 
 
@@ -24,6 +26,14 @@ class Marked:
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self.data = data
+
+
+def marked(values: Sequence[Any]) -> list[Any]:
+    """Each value, and what lies in it, with the marks that it needs."""
+    kinds = _MARKABLE.intersection(map(type, values))
+    if not kinds or (kinds <= CONTAINERS and not _has_buffers(values)):
+        return list(values)
+    return [outermost(value) for value in values]
 
 
 def outermost(value: Any) -> Any:

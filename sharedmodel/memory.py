@@ -70,20 +70,22 @@ class Owner:
         self._arena = Arena()
         self._segments: dict[int, Segment] = {}
         self._blocks: dict[int, Block] = {}
-        self._roots = Roots()
+        self.roots = Roots()  # the arrays in its blocks; those of arrays that are cut off are never used again
         self._serial = 0
         self._closed = False
 
-    def empty(self, shape: Any, dtype: Any, order: Any = "C", most: float = math.inf) -> Array | None:
+    def empty(
+        self, shape: Any, dtype: Any, order: Any = "C", most: float = math.inf, above: int = 0
+    ) -> Array | None:
         """An uninitialised array in a block of its own, or None when there is no shared memory for it.
 
-        None too where more than ``most`` bytes are in use.
+        None too where more than ``most`` bytes are in use, and for an array of ``above`` bytes and fewer.
         """
         dtype = np.dtype(dtype)
         if type(shape) is not tuple:
             shape = tuple(map(index, shape)) if hasattr(shape, "__iter__") else (index(shape),)
         nbytes = dtype.itemsize * math.prod(shape)
-        if dtype.hasobject or nbytes <= 0:
+        if dtype.hasobject or nbytes <= above:
             return None
         # Whole pages, because a fork cuts whole pages off.
         taken = self.allocate(nbytes if nbytes > PAGE else PAGE, most)
@@ -96,7 +98,7 @@ class Owner:
             self.unpin(serial)
             raise
         # The dictionary is the table of the living, so that adding to it needs no lock.
-        self._roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
+        self.roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
         return array
 
     def allocate(self, nbytes: int, most: float = math.inf) -> tuple[int, Block] | None:
@@ -115,7 +117,7 @@ class Owner:
     def _take(self, nbytes: int, most: float) -> tuple[int, Block] | None:
         """A block in the segments that there are."""
         with self.lock:
-            if self._roots.dead:
+            if self.roots.dead:
                 self._drain()
             span = self._arena.allocate(nbytes) if self._arena.live_bytes <= most else None
             if span is None:
@@ -141,7 +143,7 @@ class Owner:
 
     def find(self, array: Array) -> TensorRef | None:
         """Where an array lies, if in one of these blocks; the block gets a pin for the frame."""
-        ref = self._roots.find(array)
+        ref = self.roots.find(array)
         if ref is not None:
             with self.lock:
                 block = self._blocks[ref.block]
@@ -178,13 +180,8 @@ class Owner:
             block.pins += 1
             array = _view(self._segments[ref.segment], ref, layout)
             array.flags.writeable = False
-            self._roots.add(array, ref)
+            self.roots.add(array, ref)
         return array
-
-    @property
-    def roots(self) -> Roots:
-        """The arrays that lie in its blocks. Cut off, their blocks are never used again: no pin of theirs goes."""
-        return self._roots
 
     def trim(self) -> list[int]:
         """Give back the segments without a block in use, all but a first small one; their numbers, for the peer.
@@ -207,7 +204,7 @@ class Owner:
             self._arena = Arena()
             self._segments.clear()
             self._blocks.clear()
-            self._roots = Roots()
+            self.roots = Roots()
 
     def forget(self) -> None:
         """In a forked child: threads that are not here may have held the locks."""
@@ -243,7 +240,7 @@ class Owner:
             self._arena.add(number, segment.size)
 
     def _drain(self) -> None:
-        for root in self._roots.bury():
+        for root in self.roots.bury():
             self._unpin(root.ref.block)
 
     def _unpin(self, serial: int) -> None:

@@ -19,17 +19,15 @@ _WEIGHT: Final = 0.2
 class Patience:
     """Remembers how long waits took."""
 
-    __slots__ = ("_mean", "_most")
+    __slots__ = ("_mean", "_most", "looks")
 
     def __init__(self) -> None:
         self._mean = 0.0
         self._most = LOOKS if len(os.sched_getaffinity(0)) > 1 else 0
-
-    @property
-    def looks(self) -> int:
-        """How many times to look before sleeping."""
-        return self._most if self._mean < WORTH else 0
+        self.looks = self._most  # how many times to look before sleeping
 
     def note(self, seconds: float) -> None:
         """A wait took so long, slept or not."""
-        self._mean += _WEIGHT * (min(seconds, _LONGEST) - self._mean)
+        mean = self._mean + _WEIGHT * ((seconds if seconds < _LONGEST else _LONGEST) - self._mean)
+        self._mean = mean
+        self.looks = self._most if mean < WORTH else 0

@@ -12,6 +12,7 @@ Before it blocks, a reader looks a few times whether the reply is there already 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import threading
@@ -38,7 +39,8 @@ class Waiter(Pending):
 
     def news(self) -> None:
         self.ready = True
-        self.wake()
+        if self.gate is not None:
+            self.wake()
 
     def wake(self) -> None:
         if (gate := self.gate) is not None:
@@ -91,7 +93,7 @@ class Reader:
         finally:
             if held and held[-1]:
                 self.lock.release()
-            if not self.lock.locked():
+            if self.followers and not self.lock.locked():
                 self._pass_on()  # also one that was given the turn as it left
         if self._unsettled:
             self._settle()
@@ -155,11 +157,12 @@ class Reader:
             raise self._channel.lost
         inbox = self._inbox
         try:
-            if not inbox:
+            if not inbox.reads:
                 start = time.perf_counter()
-                if not self._look() and end is not None and not self.poller.poll(deadlines.milliseconds(end)):
-                    raise deadlines.too_late()
-                inbox.fill(link.READ_SIZE)
+                looks = self._patience.looks
+                if not (looks and self._look(looks)) and end is not None:
+                    self._await(end)
+                inbox.fill()
                 self._patience.note(time.perf_counter() - start)
             data, fds = inbox.take()
         except OSError as exc:
@@ -185,10 +188,14 @@ class Reader:
             self._lose(HostLost("interrupted in the middle of a message"))  # which can't be taken up again
             raise
 
-    def _look(self) -> bool:
+    def _look(self, times: int) -> bool:
         """Look a few times whether something is there."""
-        poll = self.poller.poll
-        return any(poll(0) for _ in range(self._patience.looks))
+        # map, because a generator would be one more frame, and this is C but for its beginning
+        return any(map(self.poller.poll, itertools.repeat(0, times)))
+
+    def _await(self, end: float) -> None:
+        if not self.poller.poll(deadlines.milliseconds(end)):
+            raise deadlines.too_late()
 
     def _read_or_write(self, end: float | None) -> None:
         events = self._poll(select.POLLIN | select.POLLOUT, deadlines.seconds(end))

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from . import segment, wire
+from .encoder import INLINE_MAX
 from .entry import Limits
 from .errors import ProtocolError
 from .kept import Input
@@ -64,7 +65,8 @@ class Room:
         """An array for a result, or None where it had better be made elsewhere."""
         if not self.shared_memory:
             return None
-        return self.replies.empty(shape, dtype, order, self.replies.quota)  # past it, made and copied as any other
+        # Past the quota it is made and copied as any other; a small one rides in the frame, which costs less.
+        return self.replies.empty(shape, dtype, order, self.replies.quota, INLINE_MAX)
 
     # -- arrays that have come -----------------------------------------------------------------------
 

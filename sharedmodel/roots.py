@@ -44,7 +44,7 @@ class Roots:
     """The arrays that lie in shared blocks, found by identity."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, Root] = {}
+        self.by_id: dict[int, Root] = {}
         self.dead: deque[Root] = deque()
 
     def add(self, array: Array, ref: TensorRef) -> None:
@@ -52,23 +52,23 @@ class Roots:
         root.key = key = id(array)
         root.queue = self.dead
         root.ref = ref
-        self._by_id[key] = root
+        self.by_id[key] = root
 
     def bury(self) -> list[Root]:
         """Those that died since the last time."""
         buried: list[Root] = drain(self.dead)
         for dead in buried:
-            if self._by_id.get(dead.key) is dead:
-                del self._by_id[dead.key]
+            if self.by_id.get(dead.key) is dead:
+                del self.by_id[dead.key]
         return buried
 
     def find(self, array: Array) -> TensorRef | None:
         """Where an array, or a contiguous view of one, lies in shared memory."""
-        root = self._by_id.get(id(array))
+        root = self.by_id.get(id(array))
         if root is not None and root() is array:
             return root.ref
         base: Any = array.base
-        if base is None or (root := self._by_id.get(id(base))) is None:
+        if base is None or (root := self.by_id.get(id(base))) is None:
             return None
         owner: Any = root()
         if owner is not base:
@@ -80,7 +80,7 @@ class Roots:
 
     def at(self, address: int, nbytes: int) -> Array | None:
         """The bytes that lie at an address, if in one of the arrays; contiguous ones only."""
-        for root in list(self._by_id.values()):
+        for root in list(self.by_id.values()):
             array: Any = root()
             if array is None or not array.flags.forc:
                 continue
@@ -93,14 +93,14 @@ class Roots:
     @property
     def living(self) -> bool:
         """Whether one of them lives."""
-        return any(root() is not None for root in list(self._by_id.values()))
+        return any(root() is not None for root in list(self.by_id.values()))
 
     def cut_off(self) -> None:
         """Before a fork: those that live become private to each process. None of them is found again."""
-        for root in list(self._by_id.values()):
+        for root in list(self.by_id.values()):
             if (array := root()) is not None:
                 _make_private(array, root.ref)
-        self._by_id.clear()
+        self.by_id.clear()
 
 
 def _make_private(array: Array, ref: TensorRef) -> None:

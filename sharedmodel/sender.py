@@ -22,6 +22,7 @@ from .reader import Reader
 
 _AT_ONCE: Final = (False,)
 _PATIENTLY: Final = (True,)
+_WITHOUT_END: Final = (-1.0,)
 
 
 class Sender:
@@ -50,11 +51,12 @@ class Sender:
         Raises DeadlineExceeded; then, and when interrupted, the call of which nothing has left is withdrawn,
         and any other is cancelled.
         """
-        frame = outgoing(data)
+        frame: link.Outgoing = (data, deque())
         held: deque[bool] = deque()
+        limits = _WITHOUT_END if end is None else (deadlines.seconds(end),)
         try:
             # That the lock was got is noted within one instruction: a Ctrl-C can't come between.
-            held.extend(map(self._lock.acquire, _PATIENTLY, (deadlines.seconds(end),)))
+            held.extend(map(self._lock.acquire, _PATIENTLY, limits))
             if not held[0]:
                 raise deadlines.too_late()
             self._outbox.put(frame)
@@ -70,7 +72,7 @@ class Sender:
         finally:
             if held and held[0]:
                 self._lock.release()
-                if self._outbox:  # put there by somebody who could not wait for the lock
+                if self._outbox.frames:  # put there by somebody who could not wait for the lock
                     self.nudge()
         return True
 

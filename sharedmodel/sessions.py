@@ -24,7 +24,7 @@ class Sessions:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._gates: dict[str, Any] = {}  # one connects, for all who want that address
-        self._open: dict[str, Session] = {}
+        self.open: dict[str, Session] = {}  # a lost one stays until the next call
         self._keys: dict[str, bytes] = {}
         self._options: dict[str, dict[str, Any]] = {}
         self._hooked = False
@@ -46,7 +46,7 @@ class Sessions:
 
     def current(self, address: str, timeout: float | None = None) -> Session:
         """The live session with a host, connecting if there is none. Raises what `Session` raises."""
-        session = self._open.get(address)
+        session = self.open.get(address)
         if session is not None and session.channel.lost is None:
             return session
         self._hook()
@@ -63,16 +63,16 @@ class Sessions:
                 gate.release()
 
     def _opened(self, address: str, timeout: float | None) -> Session:
-        session = self._open.get(address)
+        session = self.open.get(address)
         if session is None or not session.alive:
             session = self._connect(address, timeout, self._keys.get(address))
             with self._lock:
-                self._open[address] = session
+                self.open[address] = session
         return session
 
     def living(self) -> list[Session]:
         """The sessions of this process, in the order in which they were made."""
-        return [session for session in list(self._open.values()) if session.alive]
+        return [session for session in list(self.open.values()) if session.alive]
 
     def check(self, address: str, authkey: bytes | None) -> None:
         """Whether the host lets in who has this key: a session of its own, which is closed. Raises as `Session`."""
@@ -81,7 +81,7 @@ class Sessions:
     def close(self, address: str) -> None:
         """End the session with a host, if there is one."""
         with self._lock:
-            session = self._open.pop(address, None)
+            session = self.open.pop(address, None)
         if session is not None:
             session.close()
 
@@ -111,7 +111,7 @@ class Sessions:
     def _in_child(self) -> None:
         self._lock = threading.RLock()
         self._gates = {}
-        self._open = {}
+        self.open = {}
 
 
 def _own_key() -> bytes | None:

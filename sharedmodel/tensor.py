@@ -68,7 +68,7 @@ class TensorRef(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes, at: int) -> TensorRef:
         try:
-            return cls._make(_REF.unpack_from(data, at))
+            return tuple.__new__(cls, _REF.unpack_from(data, at))  # _make is written in Python
         except struct.error as exc:
             raise ProtocolError("a tensor reference is cut short") from exc
 

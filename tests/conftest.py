@@ -102,7 +102,7 @@ def nothing_is_left(runtime: str) -> Iterator[None]:
     gc.freeze()  # what was there before is not looked at again: with the model libraries that took a second a test
     before = _Inventory()
     yield
-    for address in list(SESSIONS._open):
+    for address in list(SESSIONS.open):
         SESSIONS.close(address)
     gc.collect()
     # A kill between the making of a name and its unlinking leaves the name, and the janitor takes it.
