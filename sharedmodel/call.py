@@ -164,7 +164,11 @@ class Call:
 
     def remove_callback(self, callback: Callable[[], None]) -> None:
         with self.peer.lock:
-            self.callbacks = [other for other in self.callbacks or () if other is not callback]
+            callbacks = self.callbacks
+            if callbacks is not None and len(callbacks) == 1 and callbacks[0] is callback:
+                self.callbacks = None
+            else:
+                self.callbacks = [other for other in callbacks or () if other is not callback]
 
     # -- its end ---------------------------------------------------------------------------------------
 

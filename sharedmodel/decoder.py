@@ -58,9 +58,7 @@ class Decoder:
         self._proxy = proxy
         self._depth = 0
         self.problem: Exception | None = None
-        self._short = partial(
-            msgpack.unpackb, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass"
-        )
+        self._short = partial(msgpack.unpackb, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
         self._long = partial(self._short, object_pairs_hook=_table)
 
     def unpack(self, payload: Any) -> list[Any]:

@@ -74,9 +74,7 @@ class Owner:
         self._serial = 0
         self._closed = False
 
-    def empty(
-        self, shape: Any, dtype: Any, order: Any = "C", most: float = math.inf, above: int = 0
-    ) -> Array | None:
+    def empty(self, shape: Any, dtype: Any, order: Any = "C", most: float = math.inf, above: int = 0) -> Array | None:
         """An uninitialised array in a block of its own, or None when there is no shared memory for it.
 
         None too where more than ``most`` bytes are in use, and for an array of ``above`` bytes and fewer.

@@ -115,19 +115,16 @@ class Peer:
         """Send a packed result, and with it which arguments the model still refers to."""
         if call.inputs:
             data = self.kept.held(call.rid, call.inputs) + data
-        self._finish(call, data)
+        self._ended(call)
+        if self.kept.let_go:
+            data = self.kept.released() + data
+        self.outlet.send(data)
 
     def fail(self, call: Call, exc: BaseException) -> None:
         """Send an exception instead."""
         data = wire.frame([wire.FAILURE, call.rid, *failure.to_wire(exc)])
         failure.forget_frames(exc)  # they hold views of the caller's memory
         self.answer(call, data)
-
-    def _finish(self, call: Call, data: bytes) -> None:
-        self._ended(call)
-        if self.kept.let_go:
-            data = self.kept.released() + data
-        self.outlet.send(data)
 
     def _ended(self, call: Call) -> None:
         if self.calls.pop(call.rid, None) is None:
@@ -155,10 +152,11 @@ class Peer:
         except BaseException:
             self.room.undo(encoder.refs)
             raise
-        if len(payload) > wire.SPILL_FROM:  # its encoder keeps its large buffer, and goes
+        length = len(payload)
+        if length > wire.SPILL_FROM:  # its encoder keeps its large buffer, and goes
             return encoder.long(call.rid, payload)
         self._encoders.append(encoder)
-        return wire.framed(payload)
+        return length.to_bytes(wire.LENGTH, "little") + payload
 
     # -- the end -------------------------------------------------------------------------------------
 

@@ -11,9 +11,8 @@ Outside a call, in the library itself or in a unit test, `empty` is `numpy.empty
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,15 +52,19 @@ def cancelled() -> bool:
     return current.call is not None and current.call.cancelled
 
 
-@contextlib.contextmanager
-def on_cancel(callback: Callable[[], None]) -> Iterator[None]:
+class on_cancel:
     """Have ``callback`` called, once, from another thread, if the caller gives up within the block."""
-    call = current.call
-    if call is None:
-        yield
-        return
-    call.add_callback(callback)
-    try:
-        yield
-    finally:
-        call.remove_callback(callback)
+
+    __slots__ = ("_call", "_callback")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._call = current.call
+
+    def __enter__(self) -> None:
+        if self._call is not None:
+            self._call.add_callback(self._callback)
+
+    def __exit__(self, *_: object) -> None:
+        if self._call is not None:
+            self._call.remove_callback(self._callback)

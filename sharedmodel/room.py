@@ -47,7 +47,7 @@ class Room:
     # -- arrays on their way out ---------------------------------------------------------------------
 
     def find(self, array: Array) -> TensorRef | None:
-        return self.replies.find(array)
+        return self.replies.find(array) if self.replies.roots.by_id else None
 
     def place(self, nbytes: int) -> tuple[TensorRef, memoryview, bool] | None:
         return self.replies.place(nbytes) if self.shared_memory else None

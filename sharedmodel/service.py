@@ -69,6 +69,7 @@ class Service:
         self.stopped = self.turns.stopped
         self.arrivals = Arrivals(self, entry, authkey)
         self._calls: deque[Call] = deque()
+        self.enqueue = self._calls.append  # takes a call in, on the loop's thread: it is dispatched next
         self._dead: deque[Any] = deque()
         self._idle_lap = 0
         self._next_beat = 0.0
@@ -193,10 +194,6 @@ class Service:
         else:
             logger.error("%r is ended: a fault of the host", peer, exc_info=exc)
             self._end(peer, "a fault of the host")
-
-    def enqueue(self, call: Call) -> None:
-        """Take a call in, on the loop's thread: it is dispatched next."""
-        self._calls.append(call)
 
     def _end(self, peer: Peer, reason: str) -> None:
         if not self.watched.remove(peer):

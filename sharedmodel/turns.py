@@ -19,6 +19,7 @@ from typing import Final
 
 from .call import Call
 from .objects import Objects, Served, Turn
+from .outlet import BACKLOG_MOST
 from .wire import CONTROL
 from .workers import Workers
 
@@ -101,7 +102,8 @@ class Turns:
 
     def dispatch(self, call: Call) -> bool:
         """Run a call here or on a worker. False when this thread has lost the loop meanwhile."""
-        if call.peer.outlet.park(call):
+        outlet = call.peer.outlet
+        if (outlet.gone or outlet.unsent >= BACKLOG_MOST) and outlet.park(call):
             return True
         try:
             served = self._control if call.ident == CONTROL else self._objects.get(call.ident)

@@ -99,7 +99,7 @@ class PolicyMachine(RuleBasedStateMachine):
         while self.waiting:
             self.check(self.policy.take(self.now))
             self.reap()
-        for emptied in ("_entries", "_places", "_groups", "_levels", "_due", "_deadlines"):
+        for emptied in ("waiting", "_places", "_groups", "_levels", "_due", "_deadlines"):
             assert not len(getattr(self.policy, emptied)), emptied
         self.policy = Policy(self.settings)
         self.hurried = False

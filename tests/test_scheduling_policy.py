@@ -115,7 +115,7 @@ def test_what_remains_when_those_who_need_not_wait_are_gone_waits_its_own_time()
     policy = filled(Scheduling(max_batch=8, max_wait=2.0, token_budget=50), [FakeJob(key="k"), FakeJob(key="l")])
     policy.offer(FakeJob(key="l"), 1.5)
     assert len(policy.take(2.0).jobs) == 1 and policy.ready(2.0)
-    assert policy.withdraw(next(iter(policy._entries)))
+    assert policy.withdraw(next(iter(policy.waiting)))
     assert policy.take(2.0).again == 3.5
     for length in (60, 10):
         policy.offer(FakeJob(key="k", length=length), 3.0)
@@ -190,8 +190,8 @@ def test_a_job_can_not_wait_twice() -> None:
 
 def test_a_job_that_ended_is_referred_to_no_more() -> None:
     policy = filled(Scheduling(max_batch=4, max_wait=9.0), [FakeJob(key="k", deadline=99.0) for _ in range(3)])
-    refs = [weakref.ref(job) for job in policy._entries]
-    policy.withdraw(next(iter(policy._entries)))
+    refs = [weakref.ref(job) for job in policy.waiting]
+    policy.withdraw(next(iter(policy.waiting)))
     policy.offer(FakeJob("other"), 0.0)
     policy.take(9.0)
     policy.take(9.0)

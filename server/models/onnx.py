@@ -12,9 +12,12 @@ or the plain run's error, at the price of running twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from sharedmodel.reply import on_cancel
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
@@ -103,8 +106,13 @@ class OnnxModel:
         do not cross. `run_options`: None, onnxruntime's own object, or a dict of
         its attributes, such as {"log_severity_level": 3, "entries": {"name": "value"}}."""
         _, bound = self._opened()
-        with self._stoppable(run_options, values(input_feed)) as options:
-            return [_crossing(output) for output in bound.run(output_names, input_feed, options)]
+        options = self._options(run_options, values(input_feed))
+        with self._stoppable(run_options, options):
+            outputs = bound.run(output_names, input_feed, options)
+        for at, output in enumerate(outputs):
+            if type(output) is not np.ndarray or output.dtype.hasobject:
+                outputs[at] = _crossing(output)
+        return outputs
 
     def run_packed(
         self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], options: Any = None
@@ -112,7 +120,8 @@ class OnnxModel:
         """The same, but strings of any length are packed as `sharedmodel.strings` has it, in and out."""
         _, bound = self._opened()
         feed = {name: unpacked(value) for name, value in input_feed.items()}
-        with self._stoppable(options, feed.values()) as made:
+        made = self._options(options, feed.values())
+        with self._stoppable(options, made):
             return [packed(output) for output in bound.run(output_names, feed, made)]
 
     def run_bound(
@@ -124,27 +133,31 @@ class OnnxModel:
         """As `run_with_iobinding`: inputs (name, array) and outputs (name, shape or None, dtype or None)."""
         session, _ = self._opened()
         arrays = [(name, unpacked(value)) for name, value in inputs]
-        with self._stoppable(options, (array for _, array in arrays)) as made:
+        made = self._options(options, [array for _, array in arrays])
+        with self._stoppable(options, made):
             return [packed(output) for output in run_bound(session, arrays, outputs, made)]
 
     def terminate(self, token: str) -> None:
         """End the run whose options have this "token", now or when it comes: as `RunOptions.terminate`."""
         self._terminable.terminate(token)
 
-    @contextmanager
-    def _stoppable(self, given: Any, arrays: Iterable[Any]) -> Iterator[Any]:
-        """onnxruntime's RunOptions, terminated when the caller gives up, or says so by its token."""
-        plain = given is None or isinstance(given, Mapping)
-        options = run_options(self._new_options, given) if plain else given
-        token = given.get("token") if isinstance(given, Mapping) else None
-        if plain and ENTRY not in ((given or {}).get("entries") or {}):
+    def _options(self, given: Any, arrays: Iterable[Any]) -> Any:
+        """onnxruntime's RunOptions for a run with these inputs."""
+        if given is None:
+            options, entries = self._new_options(), None
+        elif isinstance(given, Mapping):
+            options, entries = run_options(self._new_options, given), given.get("entries")
+        else:
+            return given
+        if not entries or ENTRY not in entries:
             self._arena.begins(options, arrays)
+        return options
 
-        def stop() -> None:
-            options.terminate = True
-
-        with self._terminable.running(token, options) if token else nullcontext(), on_cancel(stop):
-            yield options
+    def _stoppable(self, given: Any, options: Any) -> AbstractContextManager[None]:
+        """A run with these options is terminated when the caller gives up, or says so by its token."""
+        stopping = on_cancel(partial(setattr, options, "terminate", True))
+        token = given.get("token") if given is not None and isinstance(given, Mapping) else None
+        return stopping if token is None else self._terminable.running(token, options, stopping)
 
     def shrink(self) -> None:
         """Have the next run give back what the arena holds and does not use."""

@@ -34,7 +34,10 @@ class Arena:
 
     def begins(self, options: Any, arrays: Iterable[Any]) -> None:
         """A run begins, with RunOptions that may say more afterwards."""
-        asked, self._asked = self._asked, self.note(sum(getattr(array, "nbytes", 0) for array in arrays))
+        nbytes = 0
+        for array in arrays:
+            nbytes += getattr(array, "nbytes", 0)
+        asked, self._asked = self._asked, self.note(nbytes)
         if self._able and (asked or self._asked):
             options.add_run_config_entry(ENTRY, _CPU)
 
@@ -51,4 +54,4 @@ class Arena:
 
 def values(feed: Any) -> Iterable[Any]:
     """The arrays of a feed; nothing where it is none, which onnxruntime will say."""
-    return feed.values() if isinstance(feed, Mapping) else ()
+    return feed.values() if type(feed) is dict or isinstance(feed, Mapping) else ()

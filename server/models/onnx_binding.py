@@ -56,6 +56,7 @@ class BoundSession:
         self._device = onnxruntime.OrtDevice.make("cpu", 0)._get_c_device()
         self._inputs = [(arg.name, dtype_of(arg.type)) for arg in inputs]
         self._outputs = {arg.name: (at, dtype_of(arg.type)) for at, arg in enumerate(outputs)}
+        self._all = [(name, at, dtype) for name, (at, dtype) in self._outputs.items() if dtype is not None]
         self._shapes = ShapeBook([arg.shape for arg in inputs], [arg.shape for arg in outputs])
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, Any], options: Any) -> list[Any]:
@@ -92,6 +93,8 @@ class BoundSession:
 
     def _wanted(self, names: Sequence[str] | None) -> Wanted | None:
         """(name, position, type) of each requested output, or None unless all can be bound."""
+        if names is None and len(self._all) == len(self._outputs):
+            return self._all
         if isinstance(names, str):
             return None
         found = []
@@ -108,12 +111,14 @@ class BoundSession:
         binding = self._binding(native)
         # The binding holds addresses only: `arrays` and `results` must outlive it, and do.
         results: list[Any] = []
+        unknown = False
         shapes = self._shapes.predict(key)
         for (name, _), array in zip(self._inputs, arrays, strict=True):
             binding.bind_input(name, array)
         for name, at, dtype in wanted:
             shape = shapes[at]
             if shape is None:
+                unknown = True
                 results.append(None)
                 binding.bind_output(name, self._device)
             else:
@@ -122,7 +127,7 @@ class BoundSession:
                 address = block.__array_interface__["data"][0]
                 binding.bind_output(name, self._device, dtype.type, shape, address)
         native.run_with_iobinding(binding, options)
-        if any(block is None for block in results):
+        if unknown:
             self._collect(binding, results, wanted, key)
         return results
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 Optimization = Literal["none", "basic", "extended", "layout", "all"]
@@ -91,14 +91,16 @@ class Terminable:
         self._early: dict[str, None] = {}
 
     @contextmanager
-    def running(self, token: str, options: Any) -> Iterator[None]:
+    def running(self, token: str, options: Any, stopping: AbstractContextManager[None]) -> Iterator[None]:
+        """The run with these options is under way, and may end by ``stopping`` too."""
         with self._lock:
             self._running[token] = options
             if token in self._early:
                 del self._early[token]
                 options.terminate = True
         try:
-            yield
+            with stopping:
+                yield
         finally:
             with self._lock:
                 del self._running[token]

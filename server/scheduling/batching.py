@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from sharedmodel import reply
@@ -101,7 +102,7 @@ class Together:
             if last:
                 callback()
 
-        hooks = [_bound(gone, number) for number in range(len(self._calls))]
+        hooks: list[Callable[[], None]] = [partial(gone, number) for number in range(len(self._calls))]
         self._hooks[callback] = hooks
         for call, hook in zip(self._calls, hooks, strict=True):
             call.add_callback(hook)
@@ -176,7 +177,3 @@ def _alone(request: Request, run: Callable[[Request], Any]) -> Any:
         return result
     except BaseException as exc:
         return exc
-
-
-def _bound(gone: Callable[[int], None], number: int) -> Callable[[], None]:
-    return lambda: gone(number)

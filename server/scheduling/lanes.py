@@ -85,7 +85,7 @@ class Lanes(Generic[J]):
         with self._lock:
             now = self._clock()
             free = len(self._taken) < self.settings.lanes
-            if free and not self._policy and not self._draining and self._at_once(job, now):
+            if free and not self._policy.waiting and not self._draining and self._at_once(job, now):
                 return self._take_lane((job,), now)
             refusal = self._enqueue(job, now)
             lane = self._take_lane((), now) if free and refusal is None else None
@@ -104,7 +104,8 @@ class Lanes(Generic[J]):
         try:
             while lane.jobs or self._next(lane):
                 self._run(lane.jobs)
-                self._ended(lane)
+                if not self._ended(lane):
+                    return
         except BaseException:  # an interrupt of this thread: the lane must not be lost with it
             with self._lock:
                 self._leave(lane)
@@ -192,14 +193,18 @@ class Lanes(Generic[J]):
                 logger.exception("a fault in a job of model %s", self.name)
                 job.fail(exc)
 
-    def _ended(self, lane: Lane[J]) -> None:
+    def _ended(self, lane: Lane[J]) -> bool:
+        """Count a run; False where nothing waits, and the lane is free again."""
         with self._lock:
             took, size, waited = self._clock() - lane.since, len(lane.jobs), lane.waited
             lane.jobs = ()
             self._counts.batch(size, waited, took)
             self._policy.pace.note(size, took)
+            if not (waiting := bool(self._policy.waiting)):
+                self._leave(lane)
         if self.observer is not None:
             self._tell(lambda observer: observer.batch(size, waited, took))
+        return waiting
 
     def _take_lane(self, jobs: Sequence[J], now: float) -> Lane[J]:
         lane: Lane[J] = Lane(jobs, now)

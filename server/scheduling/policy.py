@@ -34,7 +34,7 @@ class Policy(Generic[J]):
     def __init__(self, settings: Scheduling) -> None:
         self.settings = settings
         self.pace = Pace()
-        self._entries: dict[J, Entry[J]] = {}
+        self.waiting: dict[J, Entry[J]] = {}  # all jobs; for others to read
         self._places = Places(settings.queue)
         self._groups: dict[Hashable, Group[J]] = {}
         self._levels: dict[int, Level[J]] = {}
@@ -45,29 +45,29 @@ class Policy(Generic[J]):
         self._hurried = False
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.waiting)
 
     def offer(self, job: J, now: float) -> float | None:
         """Take a job in. A number is a refusal: so many seconds later there may be room.
 
         Raises ValueError for a job that waits already.
         """
-        if job in self._entries:
+        if job in self.waiting:
             raise ValueError("this job waits already")
         if not self._places.free_for(job.client):
             self._expire(now)
             if not self._places.free_for(job.client):
-                return self.pace.until_room(len(self._entries), self.settings.lanes)
+                return self.pace.until_room(len(self.waiting), self.settings.lanes)
         self._number += 1
         self._places.take(job.client)
         line = self._line(job)
-        entry = self._entries[job] = Entry(job, self._number, now, line)
+        entry = self.waiting[job] = Entry(job, self._number, now, line)
         self._shelve(entry, now)
         return None
 
     def take(self, now: float) -> Batch[J]:
         """What is to run now."""
-        if not self._entries:
+        if not self.waiting:
             return Batch([], 0.0, None)
         self._refresh(now)
         while (shelf := self._choose()) is not None:
@@ -83,7 +83,7 @@ class Policy(Generic[J]):
 
     def withdraw(self, job: J) -> bool:
         """Take a job out again; whether it was still waiting."""
-        entry = self._entries.get(job)
+        entry = self.waiting.get(job)
         if entry is not None:
             self._remove(entry)
         return entry is not None
@@ -229,7 +229,7 @@ class Policy(Generic[J]):
     def _remove(self, entry: Entry[J]) -> None:
         shelf, account = entry.line.shelf, entry.line.account
         group, level = shelf.group, shelf.level
-        del self._entries[entry.job]
+        del self.waiting[entry.job]
         self._places.give_back(account.client)
         self._due.discard(entry)
         self._deadlines.discard(entry)
@@ -245,5 +245,5 @@ class Policy(Generic[J]):
         level.accounts.leave(account)
         if not level.accounts.waiting:
             level.passed = 0
-        if not self._entries:
+        if not self.waiting:
             self._levels.clear()  # nobody waits: nobody is owed anything
