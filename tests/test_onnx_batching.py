@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto
 
 from sharedmodel import reply
+from sharedmodel.encoder import INLINE_MAX
 from sharedmodel.errors import Cancelled
 from sharedmodel.server.models.onnx import OnnxModel
 from sharedmodel.server.models.onnx_batching import OnnxBatching, batching_of
@@ -188,7 +189,8 @@ def test_only_equal_shapes_and_equal_outputs_go_together() -> None:
 def test_each_result_lies_in_memory_of_its_own_callers_session() -> None:
     _, batching = batchable(graphs.add())
     sessions = [Session(), Session()]
-    results = batching.run([asked(X, session=session) for session in sessions])
+    rows = floats(INLINE_MAX)  # smaller ones ride in the frame
+    results = batching.run([asked({"x": rows, "y": rows}, session=session) for session in sessions])
     for session, (result,) in zip(sessions, results, strict=True):
         assert [made is result for made in session.made] == [True]
         assert result.base is None and not session.callbacks
