@@ -28,13 +28,25 @@ def test_its_programs_run_as_they_stand(runtime: str) -> None:
     page.image.save(Path(runtime, "page.png"))
     Path(runtime, "add.onnx").write_bytes(onnx_graphs.add(("n", "m")))
     Path(runtime, "mymodels.py").write_text("class Classifier:\n    def classify(self, x):\n        return 'cat'\n")
-    program = "\n".join(_blocks("python"))
+    program = "\n".join(block for block in _blocks("python") if "__main__" not in block)
     with running_server(_blocks("toml")[0], runtime):
         ran = subprocess.run([sys.executable, "-c", program], cwd=runtime, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     for line in page.lines:
         assert line in ran.stdout
-    assert ran.stdout.splitlines()[-3:] == ["2 pages read", "2.0", "[[2. 2.]]"]
+    assert ran.stdout.splitlines()[-4:] == ["2 pages read", "2.0", "[[2. 2.]]", "1000000.0"]
+
+
+def test_its_programs_of_several_processes_run_as_files(runtime: str) -> None:
+    (page,) = pages.make(1)
+    page.image.save(Path(runtime, "page.png"))
+    with running_server('[models.ocr]\nkind = "cnocr"\n', runtime):
+        for number, block in enumerate(block for block in _blocks("python") if "__main__" in block):
+            path = Path(runtime, f"program{number}.py")
+            path.write_text(block)
+            ran = subprocess.run([sys.executable, path], cwd=runtime, capture_output=True, text=True, check=False)
+            assert ran.returncode == 0, ran.stderr
+            assert all(line in ran.stdout for line in page.lines) and ran.stdout.split()[-1] == "1024"
 
 
 @pytest.mark.parametrize("command", ["scripts/demo", "scripts/test", "scripts/check", "scripts/bench", "scripts/env"])
