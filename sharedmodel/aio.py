@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,6 +27,8 @@ from .stream import CREDIT
 from .tensor import Array
 from .tidy import EVERY, ROOM
 
+_ASK_AGAIN = 1.0  # seconds after which a host that had no room for arguments is asked again
+
 
 class AsyncSession:
     """One connection to a host, for any number of tasks of one event loop. Made by `open`."""
@@ -35,7 +38,7 @@ class AsyncSession:
         self.welcome = welcome
         self.shared_memory: bool = options.get("shared_memory", True)
         self._loop = asyncio.get_running_loop()
-        self._refused = not self.shared_memory
+        self._refused = 0.0 if self.shared_memory else math.inf  # until when larger arrays go in frames
         proxy: ProxyBytes = options.get("proxy", lambda value: None)
         load: Loader = options.get("load", lambda fields: None)
         self.channel = Channel(self._grow, proxy, load, self._tidy_later)
@@ -152,7 +155,7 @@ class AsyncSession:
         try:
             number = await self.control("grow", nbytes)
             if number is None:
-                self._refused = True  # from now on larger arrays go in frames
+                self._refused = self._loop.time() + _ASK_AGAIN
         finally:
             self._growing = None
 
@@ -169,7 +172,7 @@ class AsyncSession:
         self._tidy_later()
 
     def _grow(self, nbytes: int) -> tuple[int, Segment] | None:
-        if self._refused:
+        if self._refused and self._loop.time() < self._refused:
             return None
         raise NeedRoom(nbytes)
 

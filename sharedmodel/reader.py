@@ -32,6 +32,14 @@ _READER_LEFT: Final = 0.05  # the same, of one that is about to send
 _AT_ONCE: Final = (False,)
 
 
+def within_another() -> RuntimeError:
+    """For a call that would wait for itself: the one it interrupted has what it waits for."""
+    return RuntimeError(
+        "a finalizer (__del__) or a signal handler made this call in the middle of another one of the same thread, "
+        "which can't go on before it; make it in another thread"
+    )
+
+
 class Waiter(Pending):
     """A call whose thread may sleep on its gate while another thread reads."""
 
@@ -62,6 +70,7 @@ class Reader:
     ) -> None:
         """``lose`` ends the session, ``give_up`` cancels a call whose caller does not wait any more."""
         self.lock = threading.Lock()
+        self._holder = 0  # the thread that reads
         self.followers: deque[Waiter] = deque()
         self.poller = select.poll()
         self.poller.register(sock, select.POLLIN)
@@ -83,8 +92,11 @@ class Reader:
             while not waiter.ready:
                 held.extend(map(self.lock.acquire, _AT_ONCE))
                 if held[-1]:
+                    self._holder = threading.get_ident()
                     while not waiter.ready:
                         self._read(end)
+                elif self._holder == threading.get_ident():
+                    raise within_another()
                 else:
                     self._follow(waiter, end)
         except BaseException:
@@ -92,6 +104,7 @@ class Reader:
             raise
         finally:
             if held and held[-1]:
+                self._holder = 0
                 self.lock.release()
             if self.followers and not self.lock.locked():
                 self._pass_on()  # also one that was given the turn as it left
@@ -122,6 +135,7 @@ class Reader:
     def forget(self) -> None:
         """In a forked child: a thread that is not here may have held it."""
         self.lock = threading.Lock()
+        self._holder = 0
 
     # -- turns ---------------------------------------------------------------------------------------
 

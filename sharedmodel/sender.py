@@ -18,11 +18,10 @@ from .channel import Channel
 from .errors import DeadlineExceeded, HostLost
 from .link import outgoing
 from .pending import Pending
-from .reader import Reader
+from .reader import Reader, within_another
 
 _AT_ONCE: Final = (False,)
 _PATIENTLY: Final = (True,)
-_WITHOUT_END: Final = (-1.0,)
 
 
 class Sender:
@@ -44,6 +43,7 @@ class Sender:
         self._pid = os.getpid()
         self._outbox = link.Outbox(sock)
         self._lock = threading.Lock()
+        self._holder = 0  # the thread that sends
 
     def send(self, data: bytes, end: float | None = None, pending: Pending | None = None) -> bool:
         """Whether the host may have got it; if not, the session is over.
@@ -53,12 +53,17 @@ class Sender:
         """
         frame: link.Outgoing = (data, deque())
         held: deque[bool] = deque()
-        limits = _WITHOUT_END if end is None else (deadlines.seconds(end),)
         try:
             # That the lock was got is noted within one instruction: a Ctrl-C can't come between.
-            held.extend(map(self._lock.acquire, _PATIENTLY, limits))
+            held.extend(map(self._lock.acquire, _AT_ONCE))
             if not held[0]:
-                raise deadlines.too_late()
+                held.clear()
+                if self._holder == threading.get_ident():
+                    raise within_another()
+                held.extend(map(self._lock.acquire, _PATIENTLY, (deadlines.seconds(end),)))
+                if not held[0]:
+                    raise deadlines.too_late()
+            self._holder = threading.get_ident()
             self._outbox.put(frame)
             while not self._outbox.flush():
                 self._reader.await_room(end)
@@ -71,6 +76,7 @@ class Sender:
             raise
         finally:
             if held and held[0]:
+                self._holder = 0
                 self._lock.release()
                 if self._outbox.frames:  # put there by somebody who could not wait for the lock
                     self.nudge()
@@ -115,3 +121,4 @@ class Sender:
     def forget(self) -> None:
         """In a forked child: a thread that is not here may have held it."""
         self._lock = threading.Lock()
+        self._holder = 0

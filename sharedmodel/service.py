@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -83,7 +84,8 @@ class Service:
         """Begin to serve, on threads of the service's own."""
         self.listener.setblocking(False)
         self.watched.listen(self.listener.fileno())
-        os.register_at_fork(after_in_child=self._abandon)
+        abandon = weakref.WeakMethod(self._abandon)  # what is to be done at a fork is never forgotten
+        os.register_at_fork(after_in_child=lambda: (found := abandon()) and found())
         self.turns.start()
 
     def serve_forever(self) -> None:

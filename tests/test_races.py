@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from typing import Any
@@ -122,13 +123,13 @@ class Keeper:
 def test_an_argument_let_go_in_the_moment_of_the_reply_is_not_kept_for_ever(
     runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, finish = Keeper(), Peer._finish
+    keeper, ended = Keeper(), Peer._ended
 
-    def late(peer: Peer, call: Call, data: bytes) -> None:
+    def late(peer: Peer, call: Call) -> None:
         keeper.kept.clear()
-        finish(peer, call, data)
+        ended(peer, call)
 
-    monkeypatch.setattr(Peer, "_finish", late)
+    monkeypatch.setattr(Peer, "_ended", late)
     with serving(runtime, keeper=keeper) as service, session_with(service) as session:
         array = session.empty(1 << 20, "u1")
         call(session, "keep", array, on="keeper")
@@ -166,3 +167,54 @@ def test_a_result_of_a_dtype_that_is_unknown_here_gives_its_block_back(
         call(session, "echo")
         (peer,) = service.peers.values()
         until(lambda: call(session, "echo") is None and peer.room.replies.live_bytes == 0)
+
+
+class Signaller:
+    """Interrupts its caller in mid-call."""
+
+    def __init__(self) -> None:
+        self.handled = threading.Event()
+
+    def interrupt(self) -> bool:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        return self.handled.wait(PATIENCE)
+
+
+def test_a_call_in_the_middle_of_another_of_the_same_thread_is_an_error_and_no_hang(runtime: str) -> None:
+    signaller, errors = Signaller(), []
+    with serving(runtime, signaller=signaller) as service, session_with(service) as session:
+
+        def handler(*_: object) -> None:
+            errors.append(error_of(lambda: call(session, "echo", 1)))
+            signaller.handled.set()
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            assert call(session, "interrupt", on="signaller")
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert type(errors[0]) is RuntimeError and "in another thread" in str(errors[0])
+        assert call(session, "echo", 2) == 2
+
+
+def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(session: Session) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            errors.append(error_of(lambda: call(session, "echo", 1)))
+
+    class Flushing:
+        frames = ()
+
+        def put(self, frame: Any) -> None:
+            held.clear()
+
+        def flush(self) -> bool:
+            return True
+
+    errors: list[Any] = []
+    held, outbox = [Finalized()], session.sender._outbox
+    session.sender._outbox = Flushing()  # type: ignore[assignment]
+    session.sender.send(b"")
+    session.sender._outbox = outbox
+    assert type(errors[0]) is RuntimeError and "in another thread" in str(errors[0])
+    assert call(session, "echo", 2) == 2
