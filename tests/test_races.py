@@ -208,6 +208,9 @@ def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(sess
         def put(self, frame: Any) -> None:
             held.clear()
 
+        def remove(self, frame: Any) -> None:
+            assert not frame[1]
+
         def flush(self) -> bool:
             return True
 
