@@ -129,9 +129,9 @@ class Child:
         self.lifeline.close()
         kills = oom.kills()
         why = self.fault or reason(code, self._fatal, self._kills, kills, usage.ru_maxrss * 1024)
-        loading = [name for name, state in self.states.items() if state["state"] == "loading"]
-        if loading:
-            why += f", while it was loading {', '.join(loading)}"
+        for state, doing in (("loading", "loading"), ("warming", "warming up")):
+            if names := [name for name, told in self.states.items() if told["state"] == state]:
+                why += f", while it was {doing} {', '.join(names)}"
         wanted = bool(self.wanted)
         lived = time.monotonic() - self.started
         known = wanted or bool(self.fault)

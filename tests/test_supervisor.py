@@ -174,14 +174,18 @@ def test_sighup_with_a_mistake_in_the_configuration_changes_nothing(runtime: str
 
 
 @pytest.mark.parametrize(
-    ("factory", "reason"),
+    ("model", "reason"),
     [
-        ("crashing", "crashed with SIGSEGV, while it was loading bad"),
-        ("leaving", "exit code 7, while it was loading bad"),
+        ('factory = "zoo:crashing"', "crashed with SIGSEGV, while it was loading bad"),
+        ('factory = "zoo:leaving"', "exit code 7, while it was loading bad"),
+        (
+            'factory = "zoo:Crasher"\nwarmup = {method = "crash", args = ["abort"]}',
+            "crashed with SIGABRT, while it was warming up bad",
+        ),
     ],
 )
-def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, factory: str, reason: str) -> None:
-    with running_server(f'[models.bad]\nfactory = "zoo:{factory}"\n', runtime, ready=False) as server:
+def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, model: str, reason: str) -> None:
+    with running_server(f"[models.bad]\n{model}\n", runtime, ready=False) as server:
         status = server.until("failing")
         assert reason in status["deaths"][-1]["reason"]
         until(lambda: server.status()["hosts"][0]["pid"] is None, lambda: server.log)
