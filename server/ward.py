@@ -7,9 +7,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
-from sharedmodel.errors import LoadFailed
+from sharedmodel.errors import LoadFailed, Stuck
 from sharedmodel.heap import trim
 
 from . import making
@@ -20,6 +21,7 @@ from .rounds import CANARY, EXPIRED, NEVER, REST, Rounds
 from .scheduling.calls import Schedule
 from .settings import ModelSettings
 from .slot import Slot, Work
+from .watch import Watch
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -190,6 +192,11 @@ class Ward:
         """What an adapter offers to its server; a factory's object owes nothing, whatever its methods are called."""
         return None if self.settings.kind is None else getattr(leased.obj, name, None)
 
+    @staticmethod
+    def _tended(leased: Leased, method: str) -> AbstractContextManager[None]:
+        watch = leased.watch
+        return watch.tending(method) if isinstance(watch, Watch) else nullcontext()
+
     def _have_rest(self, kept: Kept) -> None:
         self.shrink()
         self._beat(kept)
@@ -212,10 +219,11 @@ class Ward:
         try:
             with self._singing, kept.leased.held() as obj:
                 for canary in kept.canaries:
-                    canary.sing(obj)
+                    with self._tended(kept.leased, canary.probe.method):
+                        canary.sing(obj)
         except Retired:
             return
-        except CanaryFailed as exc:
+        except (CanaryFailed, Stuck) as exc:
             failed = str(exc)
         del obj
         if failed:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from sharedmodel.call import Call
 from sharedmodel.errors import Stuck
+from sharedmodel.server.scheduling.batching import serving
 
+from .chore import Chore
 from .journal import Journal
 
 GRACE: Final = 1.0  # seconds in which what was told to stop may do so
@@ -29,7 +32,7 @@ class Run:
 
     __slots__ = ("call", "slot", "started", "told", "watch")
 
-    def __init__(self, watch: Watch, call: Call, slot: int) -> None:
+    def __init__(self, watch: Watch, call: Call | Chore, slot: int) -> None:
         self.watch = watch
         self.call = call
         self.slot = slot
@@ -61,6 +64,26 @@ class Watch:
         guard.journal.leave(run.slot)
         if guard.turn is not None:
             guard.turn.release()
+
+    @contextmanager
+    def tending(self, method: str) -> Iterator[None]:
+        """What runs within it on this thread is the host's own call of the model: no suspect, but bound by `max_run`.
+
+        Raises Stuck where it was told to stop for that.
+        """
+        if self.max_run is None:
+            yield
+            return
+        chore = Chore(method)
+        run = Run(self, chore, -1)
+        self._guard.running[id(run)] = run
+        try:
+            with serving(chore):
+                yield
+        except Exception as exc:
+            raise (chore.condemned or exc) from exc
+        finally:
+            self._guard.running.pop(id(run), None)
 
 
 class Guard:
@@ -117,7 +140,9 @@ class Guard:
         if ran > limit and not run.told:
             run.told = True
             what = f"{run.watch.name}.{run.call.method}() ran longer than its max_run, {limit:g} s"
-            logger.error("%s: it is told to stop", what, extra={"call": run.call})
+            logger.error(
+                "%s: it is told to stop", what, extra={} if isinstance(run.call, Chore) else {"call": run.call}
+            )
             run.call.condemn(Stuck(what))
         elif ran > limit + GRACE and run.told:
             self.running.pop(id(run), None)

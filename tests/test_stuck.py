@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,20 @@ def test_a_callers_own_deadline_costs_nobody_the_host(server: Server) -> None:
     with pytest.raises(DeadlineExceeded):
         slow.with_timeout(0.1).wait("polite")
     assert slow.pid() == before
+
+
+@pytest.mark.parametrize(("how", "replaced"), [("polite", False), ("native", True)])
+def test_a_canary_that_gets_stuck_is_ended_as_a_call_is(how: str, replaced: bool, runtime: str) -> None:
+    sign = Path(runtime, "loiter")
+    canary = f'canary = {{method = "heed", args = ["{sign}", "{how}"]}}\ncanary_every = 0.1\n'
+    with running_server(CONFIG + canary, runtime) as server:
+        slow = connect(server.address).model("slow")
+        before = slow.pid()
+        sign.touch()
+        if replaced:
+            until(lambda: slow.pid() != before, lambda: server.log)
+            assert "max_run" in server.status()["deaths"][-1]["reason"]
+        else:
+            until(lambda: "was not fit to serve" in server.log or "loaded again" in server.log, lambda: server.log)
+            assert slow.pid() == before and server.status()["restarts"] == 0
+        assert not sign.exists() and slow.add(1, 2) == 3

@@ -185,6 +185,13 @@ class Loiterer(Echo):
         library.sleep(1000)
         return "slept"
 
+    def heed(self, path: str, how: str) -> str:
+        """Loiters once where there is such a file."""
+        if os.path.exists(path):
+            os.unlink(path)
+            return self.wait(how)
+        return "well"
+
 
 class Turnstile:
     """Counts who comes through; `hold` stands in the way until somebody writes to the named pipe."""
