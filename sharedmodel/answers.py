@@ -40,8 +40,9 @@ def _finish(channel: Channel, rid: int, value: Any, error: Exception | None) -> 
     if pending is None:
         return
     if pending.refs:
-        pending.refs = channel.lent.without_held(rid, pending.refs)
-        channel.undo(pending.refs)
+        if channel.lent.held:
+            pending.refs = channel.lent.without_held(rid, pending.refs)
+        channel.requests.done(pending.refs)
     pending.value = value
     pending.error = error
     pending.done = True

@@ -138,9 +138,8 @@ class Channel:
 
     def undo(self, refs: Sequence[TensorRef]) -> None:
         """Their message is done with, or was not sent: one user of each block fewer."""
-        for ref in refs:
-            if self.requests.owns(ref.segment):
-                self.requests.unpin(ref.block)
+        if refs:
+            self.requests.done(refs)
 
     # -- in ------------------------------------------------------------------------------------------
 

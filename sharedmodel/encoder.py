@@ -31,9 +31,10 @@ from .extensions import (
     type_name,
 )
 from .marks import LARGE_BYTES, Marked, with_marks
-from .tensor import Array, Order, TensorRef, header_of
+from .tensor import Array, Order, TensorRef, header_of, pack_ref
 from .values import write_complex, write_int, write_memoryview, write_moment
 
+_new = tuple.__new__  # for ExtType, see `extension`
 INLINE_MAX: Final = 2048  # bytes of an array up to which it rides in the frame
 
 ProxyBytes = Callable[[Any], "bytes | None"]
@@ -124,7 +125,7 @@ class Encoder:
                 target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)
                 target[...] = value
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
-        return extension(ARRAY, header + value.tobytes(order))
+        return _new(msgpack.ExtType, (ARRAY, header + value.tobytes(order)))
 
     def marked(self, value: Marked) -> msgpack.ExtType | bytes | bytearray:
         data = value.data
@@ -152,7 +153,7 @@ class Encoder:
 
     def _refer(self, code: int, head: bytes, ref: TensorRef) -> msgpack.ExtType:
         self.refs.append(ref)
-        return extension(code, head + ref.pack())
+        return _new(msgpack.ExtType, (code, head + pack_ref(*ref)))
 
 
 def _packer(default: Callable[[Any], Any], size: int, errors: str | None = None) -> msgpack.Packer:

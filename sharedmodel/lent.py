@@ -18,16 +18,16 @@ class Lent:
     def __init__(self, requests: Owner) -> None:
         self.early: set[int] = set()  # tickets that were let go while the reply that names them is on its way
         self._requests = requests
-        self._held: dict[int, list[list[int]]] = {}
+        self.held: dict[int, list[list[int]]] = {}
         self._kept: dict[int, int] = {}
 
     def hold(self, rid: int, held: list[list[int]]) -> None:
         """The answer of a call will leave these behind: ``[block, ticket]`` each."""
-        self._held[rid] = held
+        self.held[rid] = held
 
     def without_held(self, rid: int, refs: Sequence[TensorRef]) -> Sequence[TensorRef]:
         """A call has been answered: of the blocks it sent, those that are free."""
-        for serial, ticket in self._held.pop(rid, ()):
+        for serial, ticket in self.held.pop(rid, ()):
             if ticket in self.early:
                 self.early.discard(ticket)
                 continue

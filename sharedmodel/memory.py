@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, Final
 
@@ -96,7 +96,7 @@ class Owner:
             self.unpin(serial)
             raise
         # The dictionary is the table of the living, so that adding to it needs no lock.
-        self.roots.add(array, TensorRef(span.segment, span.offset, nbytes, serial))
+        self.roots.add(array, tuple.__new__(TensorRef, (span.segment, span.offset, nbytes, serial)))
         return array
 
     def allocate(self, nbytes: int, most: float = math.inf) -> tuple[int, Block] | None:
@@ -141,7 +141,9 @@ class Owner:
 
     def find(self, array: Array) -> TensorRef | None:
         """Where an array lies, if in one of these blocks; the block gets a pin for the frame."""
-        ref = self.roots.find(array)
+        roots = self.roots
+        root = roots.by_id.get(id(array))
+        ref = root.ref if root is not None and root() is array else roots.find(array)
         if ref is not None:
             with self.lock:
                 block = self._blocks[ref.block]
@@ -152,13 +154,17 @@ class Owner:
                 block.pins += 1
         return ref
 
-    def owns(self, segment: int) -> bool:
-        return segment in self._segments
-
     def unpin(self, serial: int) -> None:
         """One user of the block fewer. An unknown number is fine: it is gone already."""
         with self.lock:
             self._unpin(serial)
+
+    def done(self, refs: Sequence[TensorRef]) -> None:
+        """A frame with these is done with: one user of each block that is of this direction fewer."""
+        with self.lock:
+            for ref in refs:
+                if ref.segment in self._segments:
+                    self._unpin(ref.block)
 
     def take_back(self, serial: int) -> None:
         """The peer gives a block back. Raises ProtocolError for one that it does not have."""
@@ -238,8 +244,8 @@ class Owner:
             self._arena.add(number, segment.size)
 
     def _drain(self) -> None:
-        for root in self.roots.bury():
-            self._unpin(root.ref.block)
+        for serial in self.roots.bury():
+            self._unpin(serial)
 
     def _unpin(self, serial: int) -> None:
         block = self._blocks.get(serial)

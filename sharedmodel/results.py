@@ -44,7 +44,7 @@ class Results(Mapped):
 
     def given_back(self) -> list[int] | None:
         """The blocks that the host may have again, to be told to it; None where there are none."""
-        taken = [root.ref.block for root in self.views.bury()] if self.views.dead else []
+        taken = self.views.bury() if self.views.dead else []
         if self.released:
             taken += drain(self.released)
         return taken or None

@@ -28,6 +28,7 @@ _CACHED_LENGTH: Final = 1024
 _ALIGN: Final = 16
 _FIXED: Final = struct.Struct("<HBB")
 _REF: Final = struct.Struct("<IQQQ")
+pack_ref = _REF.pack
 # The only types outside numpy that may be named on the wire; their dtype text is "ml_dtypes:NAME".
 _ML_DTYPES: Final = frozenset(
     {"bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn"}
