@@ -132,3 +132,24 @@ def test_who_says_himself_what_shrinks_is_left_alone() -> None:
     assert model._arena._asked
     assert model.run(None, x)[0].tolist() == [1, 1, 1]
     assert not model._arena._asked
+
+
+_SEVERAL = """
+import sys
+import numpy as np
+from sharedmodel.server.machine.own import own_memory
+from sharedmodel.server.models.onnx import OnnxModel
+config = {"session.use_env_allocators": "0"} if sys.argv[2] == "own" else None
+models = [OnnxModel(sys.argv[1], threads=1, config=config) for _ in range(4)]
+for model in models:
+    model.run(None, {"x": np.ones((40000, 64), "f4")})
+print(own_memory().rss)
+"""
+
+
+def test_the_models_of_a_host_share_one_arena(path: Path) -> None:
+    def taken(how: str) -> int:
+        command = [sys.executable, "-c", _SEVERAL, str(path), how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout)
+
+    assert taken("one") + 200 * MB < taken("own")

@@ -36,7 +36,6 @@ Provider = str | tuple[str, dict[str, Any]]
 
 _CANARY_MOST = 64 << 20  # bytes
 _FATAL = 4
-_SHARED = "session.use_env_allocators"
 
 
 class OnnxModel:
@@ -54,7 +53,8 @@ class OnnxModel:
     deterministic        use_deterministic_compute
     free_dimensions, free_denotations    sizes of symbolic dimensions, by name and by denotation
     disabled_optimizers  names of graph optimizers to leave out
-    config     further session entries, such as {"session.disable_prepacking": "1"}
+    config     further session entries, such as {"session.disable_prepacking": "1"}; all sessions of a host
+               share one arena, unless {"session.use_env_allocators": "0"} is among them
     in_memory  read the file here and give onnxruntime its bytes, as of a model without a folder
     """
 
@@ -92,7 +92,7 @@ class OnnxModel:
             disabled_optimizers=list(disabled_optimizers),
         )
         self._terminable = Terminable()
-        self._arena = Arena(options.enable_cpu_mem_arena and _SHARED not in (config or {}))
+        self._arena = Arena(options.enable_cpu_mem_arena)
         self._new_options = onnxruntime.RunOptions
         self._open: tuple[Any, BoundSession] | None = (session, BoundSession(session))
 
