@@ -1,10 +1,7 @@
-"""The blocks of a session and who still needs them. Each side owns one direction and maps the other's.
+"""The blocks of a session and who still needs them. Each side owns one direction and maps the other's (see `mapped`).
 
-    Owner    allocates blocks over its segments (client: requests, host: replies) and counts pins:
-             one for an array made by `empty()` while it lives, one for each frame that refers to it
-    Mapped   the peer's segments, and what lives in them here
-
-A block is reused when its last pin is gone.
+The owner allocates blocks over its segments (client: requests, host: replies) and counts pins: one for an array
+made by `empty()` while it lives, one for each frame that refers to it. A block is reused when its last pin is gone.
 
 `cut_off` is what happens before a fork: arrays that live at that moment become private to each process
 (copy on write), and their blocks are never used again.
@@ -254,26 +251,6 @@ class Owner:
             if block.pins <= 0:
                 del self._blocks[serial]
                 self._arena.free(block.span)
-
-
-class Mapped:
-    """The peer's segments as this side sees them."""
-
-    def __init__(self) -> None:
-        self.segments: dict[int, Segment] = {}
-
-    def add(self, number: int, segment: Segment) -> None:
-        self.segments[number] = segment
-
-    def checked(self, ref: TensorRef) -> Segment:
-        """The segment of a reference. Raises ProtocolError for one that lies outside."""
-        segment = self.segments.get(ref.segment)
-        if segment is None or ref.offset + ref.nbytes > segment.size:
-            raise ProtocolError(f"{ref} lies outside the session's segments")
-        return segment
-
-    def bytes(self, ref: TensorRef) -> bytes:
-        return self.checked(ref).map[ref.offset : ref.offset + ref.nbytes]
 
 
 def _view(segment: Segment, ref: TensorRef, layout: Layout) -> Array:

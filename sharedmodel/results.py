@@ -11,7 +11,8 @@ from collections import deque
 import numpy as np
 
 from .errors import ProtocolError
-from .memory import VIEW_FROM, Mapped
+from .mapped import Mapped
+from .memory import VIEW_FROM
 from .roots import Roots, drain
 from .tensor import Array, Layout, TensorRef
 

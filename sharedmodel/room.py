@@ -19,7 +19,8 @@ from .encoder import INLINE_MAX
 from .entry import Limits
 from .errors import ProtocolError
 from .kept import Input
-from .memory import FIRST_SEGMENT, Mapped, Owner
+from .mapped import Mapped
+from .memory import FIRST_SEGMENT, Owner
 from .tensor import Array, Layout, TensorRef
 
 COPY_FROM: Final = 8 << 20  # copying as much takes long

@@ -11,8 +11,9 @@ from sharedmodel import segment
 from sharedmodel.decoder import Decoder
 from sharedmodel.encoder import Encoder
 from sharedmodel.errors import ProtocolError
+from sharedmodel.mapped import Mapped
 from sharedmodel.marks import outermost
-from sharedmodel.memory import Mapped, Owner
+from sharedmodel.memory import Owner
 
 
 class SharedMemory:
