@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -98,6 +98,13 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def nothing_is_left(runtime: str) -> Iterator[None]:
     """Fails a test that leaves a process, a thread, a descriptor or a shared-memory name behind."""
+    with leaving_nothing():
+        yield
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """The same for a block: a module whose tests share servers, and kill parts of them, does so as a whole."""
     gc.collect()
     gc.freeze()  # what was there before is not looked at again: with the model libraries that took a second a test
     before = _Inventory()
