@@ -206,3 +206,34 @@ class Turnstile:
     def number(self) -> int:
         self._count += 1
         return self._count
+
+
+class Reader:
+    """Reads of a picture how large it is, as a line with its box: for tests of what is done with lines."""
+
+    def ocr(self, img: bytes) -> list[dict[str, Any]]:
+        from io import BytesIO
+
+        from PIL import Image
+
+        with Image.open(BytesIO(img)) as picture:
+            picture.load()
+            width, height = picture.size
+        box = [[1, 1], [width - 2, 1], [width - 2, height - 2], [1, height - 2]]
+        return [{"text": f"{width} by {height}", "score": 0.5, "position": box}]
+
+
+class Translator:
+    """Translates into capitals."""
+
+    def translate(self, texts: list[str]) -> list[str]:
+        return [text.upper() for text in texts]
+
+
+class Measurer:
+    """Embeds a text as its length."""
+
+    def embed(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        return np.array([[len(text), 1] for text in texts], "f4").reshape(-1, 2)
