@@ -11,6 +11,9 @@ from typer.core import TyperGroup
 
 from sharedmodel.errors import BadArgument, HostUnavailable, SharedModelError
 
+from .cli_options import Json, Model, RuntimeDir, Timeout
+from .cli_run import run
+
 EPILOG: Final = "Exit codes: 0 ok, 1 the call or check failed, 2 wrong usage or configuration, 3 no host is running."
 FAILED: Final = 1
 USAGE: Final = 2
@@ -51,12 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RuntimeDir = Annotated[
-    str | None,
-    typer.Option("--runtime-dir", metavar="DIR", help="Where the sockets lie. Default: your own runtime directory."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command(epilog=EPILOG)
@@ -153,10 +150,6 @@ def call(
     run(model, list(args or ()), timeout=timeout, runtime_dir=runtime_dir, as_json=json, trace=traceback)
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Its name, or NAME@VERSION.")]
-Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")]
-
-
 @app.command(epilog=EPILOG)
 def load(
     model: Model,
@@ -235,6 +228,9 @@ def systemd(
     from . import units
 
     print(units.listening(user=user) if socket else units.service(config, user=user), end="")
+
+
+app.command(epilog=EPILOG)(run)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import pytest
 
 from tests.embedding_models import NEEDED
 
-for needed in (*NEEDED, "fastapi", "gunicorn", "uvicorn", "multipart", "rapidocr", "PIL"):
+for needed in (*NEEDED, "fastapi", "gunicorn", "uvicorn", "multipart", "rapidocr", "PIL", "pypdfium2"):
     pytest.importorskip(needed)
+
+from PIL import Image  # noqa: E402
 
 from scripts import pages  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
@@ -201,3 +204,17 @@ def test_the_page_shows_the_picture_with_boxes_and_text_over_it(web: Web, tmp_pa
         shown.until("document.body.dataset.state == 'failed'")
         assert "no image" in shown.value("document.querySelector('#error').textContent")
         assert shown.screenshot().startswith(b"\x89PNG")
+
+
+def test_a_pipeline_reads_and_embeds_pages_with_the_same_models(server: Server, tmp_path: Path) -> None:
+    (path,) = pages.write([PAGE], tmp_path / "pages")
+    Image.open(path).save(tmp_path / "pages" / "book.pdf", resolution=100)
+    out = tmp_path / "out.jsonl"
+    command("run", "ocr-embed", str(tmp_path / "pages"), "-o", str(out), "--pictures", str(tmp_path / "drawn"))
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    for page in found:
+        assert tuple(line["text"] for line in page["lines"]) == PAGE.lines
+    with connect() as host:
+        (expected,) = host.model("minilm").embed(["\n".join(PAGE.lines)])
+    np.testing.assert_allclose(found[0]["vector"], expected, atol=1e-6)
+    assert len(list((tmp_path / "drawn").iterdir())) == 2

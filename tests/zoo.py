@@ -209,18 +209,35 @@ class Turnstile:
 
 
 class Reader:
-    """Reads of a picture how large it is, as a line with its box: for tests of what is done with lines."""
+    """Reads of a picture how large it is, as a line with its box: for tests of what is done with lines.
 
-    def ocr(self, img: bytes) -> list[dict[str, Any]]:
+    Notes in a file the width of each. One as wide as ``at`` is read when somebody writes to the pipe ``hold``.
+    """
+
+    def __init__(self, calls: str = "", hold: str = "", at: int = 0) -> None:
+        self._calls, self._hold, self._at = calls, hold, at
+
+    def ocr(self, img: Any) -> list[dict[str, Any]]:
+        width, height = self._size(img)
+        if self._calls:
+            with open(self._calls, "a") as file:
+                file.write(f"{width}\n")
+        if width == self._at and os.path.exists(self._hold):
+            with open(self._hold) as opened:
+                opened.read()
+        box = [[1, 1], [width - 2, 1], [width - 2, height - 2], [1, height - 2]]
+        return [{"text": f"{width} by {height}", "score": 0.5, "position": box}]
+
+    def _size(self, img: Any) -> tuple[int, int]:
         from io import BytesIO
 
         from PIL import Image
 
+        if not isinstance(img, bytes | memoryview):
+            return img.shape[1], img.shape[0]
         with Image.open(BytesIO(img)) as picture:
             picture.load()
-            width, height = picture.size
-        box = [[1, 1], [width - 2, 1], [width - 2, height - 2], [1, height - 2]]
-        return [{"text": f"{width} by {height}", "score": 0.5, "position": box}]
+            return picture.size
 
 
 class Translator:

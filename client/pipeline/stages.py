@@ -1,0 +1,104 @@
+"""The stages that are there: OCR, translation and embedding, each a model of the server.
+
+A stage is a function that gets a `Page` and adds fields to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from sharedmodel.client.host import Host, Model
+from sharedmodel.client.kinds import of_kind
+from sharedmodel.errors import BadArgument
+
+from .page import Page
+
+Stage = Callable[[Page], object]
+
+
+class Known(NamedTuple):
+    """A stage by name: the kind of its model, the method that is called, and what makes it of a model."""
+
+    kind: str
+    method: str
+    make: Callable[[Model], Stage]
+
+
+def reading(model: Model) -> Stage:
+    """``lines`` from top to bottom: "text", "score" and "box", four corners [x, y]."""
+
+    def ocr(page: Page) -> None:
+        found = sorted(model.ocr(page.image), key=lambda line: float(line["position"][0][1]))
+        page["lines"] = [
+            {"text": line["text"], "score": float(line["score"]), "box": np.asarray(line["position"]).tolist()}
+            for line in found
+        ]
+
+    return ocr
+
+
+def translating(model: Model) -> Stage:
+    """To each line its "translation"."""
+
+    def translate(page: Page) -> None:
+        texts = [line["text"] for line in page.lines]
+        for line, found in zip(page.lines, model.translate(texts) if texts else (), strict=True):
+            # Some models give several, the best first.
+            line["translation"] = found if isinstance(found, str) else found[0]
+
+    return translate
+
+
+def embedding(model: Model) -> Stage:
+    """``vector`` of the page's text: of its translation, where it has one."""
+
+    def embed(page: Page) -> None:
+        page["vector"] = np.asarray(model.embed([page.text]))[0]
+
+    return embed
+
+
+KNOWN: Final[Mapping[str, Known]] = {
+    "ocr": Known("cnocr", "ocr", reading),
+    "translate": Known("translator", "translate", translating),
+    "embed": Known("embedder", "embed", embedding),
+}
+
+
+def parts(name: str) -> list[str]:
+    """The stages of a pipeline's name, "ocr-translate". Raises BadArgument for what can't be one after the other."""
+    named = name.split("-")
+    if unknown := [part for part in named if part not in KNOWN]:
+        raise BadArgument(f"no stage {unknown[0]!r} in {name!r}; stages are: {', '.join(KNOWN)}, joined by '-'")
+    if named[0] != "ocr" or len(set(named)) < len(named):
+        raise BadArgument(f"{name!r}: a pipeline begins with ocr, and has each stage once")
+    return named
+
+
+def made(part: str, host: Host, model: str | None, to: str | None, timeout: float | None) -> Stage:
+    """A stage with its model: the one named, else the one of its kind; a translator ``to`` a language.
+
+    Raises BadArgument where the server has none, or several, or the one named can't do it.
+    """
+    kind, method, make = KNOWN[part]
+    if model is None:
+        model = _found(host.models(), part, kind, to)
+    proxy = host.model(model, timeout=timeout)
+    if not hasattr(proxy, method):
+        raise BadArgument(f"model {model!r} has no method {method!r}, which the stage {part!r} calls")
+    return make(proxy)
+
+
+def _found(states: Mapping[str, Any], part: str, kind: str, to: str | None) -> str:
+    if part == "translate" and to is not None:
+        fitting = {
+            name: state for name, state in states.items() if state.get("kind") == kind and name.endswith(f"-{to}")
+        }
+        states = fitting if len(fitting) == 1 else states
+    try:
+        return of_kind(states, kind, f"say which by --{part} NAME")
+    except BadArgument as exc:
+        raise BadArgument(f"stage {part!r}: {exc}; a factory's model is named by --{part} NAME") from None

@@ -1,0 +1,239 @@
+"""Pipelines without a server: what is read, in which order, what comes of errors, and what a later run knows."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sharedmodel.client.pipeline import JsonLines, Page, Pictures, Pipeline, Texts, threads
+from sharedmodel.client.pipeline.done import Done
+from sharedmodel.errors import BadArgument, LoadFailed, Overloaded
+from tests.pictures import folder, pdf, picture
+
+pytest.importorskip("PIL")
+
+from PIL import Image, ImageChops
+
+
+def size(page: Page) -> None:
+    """A stage: one line that tells how many bytes there are to see, and a box."""
+    image = page.image
+    known = image.shape if isinstance(image, np.ndarray) else len(image)
+    page["lines"] = [{"text": str(known), "score": 1.0, "box": [[2, 2], [50, 2], [50, 30], [2, 30]]}]
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(pipeline: Pipeline, paths: Iterable[Path], *outputs: Any) -> list[Page]:
+    return list(pipeline.run(paths, *outputs))
+
+
+def test_folders_are_walked_in_order_and_other_files_are_left_out(tmp_path: Path) -> None:
+    pages = folder(tmp_path / "pages", range(10, 14))
+    folder(pages / "0011below", range(5, 7))
+    (pages / "notes.txt").write_text("no page")
+    (pages / "around").symlink_to(pages)
+    found = run(Pipeline(size), [pages, tmp_path / "pages" / "0012.png"])
+    names = [os.path.relpath(page.file, pages) for page in found]
+    below = ["0011below/0005.png", "0011below/0006.png"]
+    assert names == ["0010.png", "0011.png", *below, "0012.png", "0013.png", "0012.png"]
+    assert all(page.text == str(os.path.getsize(page.file)) for page in found)
+
+
+def test_pages_of_a_pdf_are_drawn_as_finely_as_asked(tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    book = pdf(tmp_path / "book.pdf", range(50, 53))
+    found = run(Pipeline(size, dpi=144), [book])
+    assert [(page.number, page.text) for page in found] == [
+        (number, str((80, 2 * width, 3))) for number, width in ((1, 50), (2, 51), (3, 52))
+    ]
+    assert str(found[1]) == f"{book}, page 2"
+
+
+def test_a_file_that_can_not_be_read_is_an_error_of_its_own_and_the_rest_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    pages = folder(tmp_path / "pages", range(10, 14))
+    (pages / "0011.png").unlink()
+    (pages / "0011.png").mkdir()
+    (pages / "0012.pdf").write_bytes(b"%PDF-1.4 no more")
+    (pages / "0015.png").symlink_to("nowhere")
+
+    def picky(page: Page) -> None:
+        if "0013" in page.file:
+            raise ValueError("not this one")
+        size(page)
+
+    out = tmp_path / "out.jsonl"
+    found = run(Pipeline(picky), [pages], JsonLines(out))
+    told = {Path(page.file).name: type(page.error).__name__ for page in found}
+    assert told == {"0010.png": "NoneType", "0012.png": "NoneType", "0012.pdf": "PdfiumError", "0013.png": "ValueError"}
+    assert records(out)[3]["error"] == {"type": "ValueError", "message": "not this one"}
+    again = run(Pipeline(picky), [pages], JsonLines(out))
+    assert [Path(page.file).name for page in again] == ["0012.pdf", "0013.png"]
+    assert len(records(out)) == 4
+
+
+def test_nothing_to_read_is_refused() -> None:
+    for paths in ([], ["/no/such/folder"]):
+        with pytest.raises(BadArgument, match=r"no (such )?file"):
+            list(Pipeline(size).run(paths))
+    for name in ("read", "translate", "ocr-ocr", "ocr-", "embed-ocr"):
+        with pytest.raises(BadArgument, match=r"no stage|begins with ocr"):
+            Pipeline(name)
+
+
+def test_stages_overlap_and_pages_come_in_their_order(tmp_path: Path) -> None:
+    pages = folder(tmp_path / "pages", range(10, 20))
+    both = threading.Barrier(2)
+
+    def first(page: Page) -> None:
+        if page.file.endswith("0011.png"):
+            both.wait(30)
+
+    def second(page: Page) -> None:
+        if page.file.endswith("0010.png"):
+            both.wait(30)  # only there while another page is in the first stage
+
+    found = run(Pipeline(first, second, at_once=2), [pages])
+    assert [int(Path(page.file).stem) for page in found] == [*range(10, 20)]
+
+
+def test_few_pages_are_held_however_many_there_are(tmp_path: Path) -> None:
+    pages = folder(tmp_path / "pages", range(10, 110))
+    alive: weakref.WeakSet[Page] = weakref.WeakSet()
+    most = 0
+
+    def counted(page: Page) -> None:
+        nonlocal most
+        alive.add(page)
+        most = max(most, len(alive))
+
+    gc.collect()
+    assert sum(1 for _ in Pipeline(counted, at_once=3).run([pages])) == 100
+    assert most <= 2 * 3 + 2
+
+
+def test_a_stage_of_ones_own_adds_what_json_has_or_arrays(tmp_path: Path) -> None:
+    (page,) = folder(tmp_path / "pages", range(10, 11)).iterdir()
+
+    def vector(page: Page) -> None:
+        page["vector"] = np.arange(3, dtype="f4")
+
+    def strange(page: Page) -> None:
+        page["strange"] = object()
+
+    run(Pipeline(vector), [page], JsonLines(tmp_path / "a"))
+    assert records(tmp_path / "a") == [{"file": str(page), "pipeline": "vector", "vector": [0.0, 1.0, 2.0]}]
+    (found,) = run(Pipeline(strange), [page], JsonLines(tmp_path / "b"))
+    assert isinstance(found.error, TypeError) and "error" in records(tmp_path / "b")[0]
+
+
+def test_a_host_that_is_full_is_asked_again(tmp_path: Path) -> None:
+    tries: list[str] = []
+
+    def full(page: Page) -> None:
+        tries.append(page.file)
+        if len(tries) < 3:
+            raise Overloaded("full", 0.001)
+
+    (found,) = run(Pipeline(full), [folder(tmp_path / "pages", range(10, 11))])
+    assert found.error is None and len(tries) == 3
+
+
+def test_what_every_page_would_meet_ends_the_run(tmp_path: Path) -> None:
+    def unloadable(page: Page) -> None:
+        raise LoadFailed("no weights")
+
+    with pytest.raises(LoadFailed):
+        run(Pipeline(unloadable), [folder(tmp_path / "pages", range(10, 14))], JsonLines(tmp_path / "out"))
+    assert records(tmp_path / "out") == []
+
+
+def test_a_torn_line_is_cut_off_and_its_page_is_done_again(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 14)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-7])
+    skipped: list[Page] = []
+    (again,) = Pipeline(size).run([pages], JsonLines(out), skipped=skipped.append)
+    assert again.file.endswith("0013.png") and len(skipped) == 3
+    assert out.read_bytes() == whole
+
+
+def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    before = out.read_bytes()
+
+    def other(page: Page) -> None:
+        pass
+
+    with pytest.raises(BadArgument, match="made by the pipeline 'size', and this is 'other'"):
+        run(Pipeline(other), [pages], JsonLines(out))
+    held = Pipeline(size).run([pages], JsonLines(out, restart=True))
+    next(held)
+    with pytest.raises(BadArgument, match="being written by another run"):
+        run(Pipeline(size), [pages], JsonLines(out))
+    assert len([*held]) == 1
+    assert out.read_bytes() == before
+    out.write_text("a letter\n")
+    with pytest.raises(BadArgument, match="line 1"):
+        run(Pipeline(size), [pages], JsonLines(out))
+
+
+def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> None:
+    pages = folder(tmp_path / "pages", range(60, 62))
+    folder(pages / "below", range(70, 71))
+    outputs = (Texts(tmp_path / "texts"), Pictures(tmp_path / "drawn"))
+    assert len(run(Pipeline(size), [pages], *outputs)) == 3
+    assert run(Pipeline(size), [pages], *outputs) == []
+    (tmp_path / "drawn" / "0061.png.png").unlink()
+    (again,) = run(Pipeline(size), [pages], *outputs)
+    assert again.file.endswith("0061.png")
+    below = tmp_path / "texts" / "below" / "0070.png.txt"
+    assert below.read_text() == f"{os.path.getsize(pages / 'below' / '0070.png')}\n"
+    drawn = Image.open(tmp_path / "drawn" / "0060.png.png").convert("RGB")
+    changed = ImageChops.difference(drawn, Image.new("RGB", (60, 40), "white")).getbbox()
+    assert drawn.size == (60, 40) and changed == (2, 2, 51, 31)
+    assert drawn.getpixel((2, 10)) == (79, 70, 229)
+    assert min(drawn.crop((5, 5, 48, 28)).convert("L").getextrema()) < 100  # ink
+
+
+def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 11)), tmp_path / "out"
+    strange = os.path.join(os.fsencode(pages), b"\xff.png")
+    with open(strange, "wb") as file:
+        file.write(picture())
+    run(Pipeline(size), [pages], JsonLines(out))
+    assert os.fsencode(records(out)[1]["file"]) == strange
+    assert run(Pipeline(size), [pages], JsonLines(out)) == []
+
+
+def test_a_call_that_does_not_come_back_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "GRACE", 0.05)
+    stuck = threading.Event()
+    begun = Pipeline(lambda page: page.file.endswith("0011.png") and stuck.wait(60), at_once=2)
+    found = begun.run([folder(tmp_path / "pages", range(10, 14))])
+    next(found)
+    found.close()
+    stuck.set()
+
+
+def test_many_keys_are_remembered_in_little_room() -> None:
+    done = Done()
+    for number in range(20_000):
+        done.add(f"pages/{number}.png")
+    assert all(f"pages/{number}.png" in done for number in range(0, 20_000, 997))
+    assert not any(f"pages/{number}.jpg" in done for number in range(0, 20_000, 997))
+    assert done._sorted.nbytes == 160_000
