@@ -24,7 +24,8 @@ from scripts import pages  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
 from tests import chromium  # noqa: E402
 from tests.servers import Server, command  # noqa: E402
-from tests.web import PATIENCE, WORKERS, Web, gunicorn, model_server, more, png, under_load  # noqa: E402
+from tests.web import PATIENCE, WORKERS, Web, gunicorn, more, png, under_load  # noqa: E402
+from tests.web_models import model_server  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("web-fastapi")
 APP = ("--chdir", "fastapi_app", "-c", "fastapi_app/gunicorn.conf.py", "app:app")

@@ -6,12 +6,10 @@ import http.client
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,45 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-import pytest
 
 from scripts import pages
-from sharedmodel.runtime import VARIABLE
 
-from .conftest import leaving_nothing
-from .embedding_models import minilm, offline_with_cache
-from .servers import Server, running_server, until
+from .servers import until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WORKERS = 4
 PATIENCE = 90.0  # seconds: a host with OCR may take its time to come back
-
-MODELS = f"""
-[models.ocr]
-kind = "cnocr"
-lanes = 1
-queue = 3
-
-[models.minilm]
-kind = "embedder"
-path = "{minilm()}"
-"""
-
-
-@contextmanager
-def model_server() -> Iterator[Server]:
-    """The models of the examples, served for a whole module of tests, which must leave nothing behind.
-
-    Its directory is the runtime directory meanwhile.
-    """
-    directory = tempfile.mkdtemp(prefix="sm-", dir="/tmp")
-    try:
-        with pytest.MonkeyPatch.context() as patch, offline_with_cache():
-            patch.setenv(VARIABLE, directory)
-            with leaving_nothing(), running_server(MODELS, directory) as server:
-                yield server
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Reply(NamedTuple):

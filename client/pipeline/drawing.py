@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from .page import Page
 from .texts import Texts
 
-_INK, _EDGE, _FILL = (24, 21, 48, 255), (79, 70, 229, 255), (238, 237, 253, 235)
+_INK, _EDGE, _FILL = (24, 21, 48, 255), (79, 70, 229, 255), (240, 239, 254, 255)
 _PLACES: Final = ("/usr/share/fonts", "/usr/local/share/fonts", os.path.expanduser("~/.fonts"))
+_MEASURE: Final = 32  # the size at which a text is measured
 # With Chinese first; the last ones have the letters of Europe.
 _FONTS: Final = (
     "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf",
@@ -48,7 +49,7 @@ def drawn(page: Page, font: str | None = None) -> Any:
     pen = ImageDraw.Draw(over)
     for line in page.lines:
         corners = [(float(x), float(y)) for x, y in line["box"]]
-        pen.polygon(corners, fill=_FILL, outline=_EDGE, width=max(1, min(picture.size) // 500))
+        pen.polygon(corners, fill=_FILL, outline=_EDGE, width=max(1, min(picture.size) // 300))
         _write(over, line.get("translation", line["text"]), np.array(corners), font)
     picture.paste(over, mask=over)
     return picture
@@ -71,19 +72,18 @@ def _write(over: Any, text: str, corners: Any, font: str | None) -> None:
     width, height = int(np.hypot(*along)), int(np.hypot(*down))
     if not text or width < 4 or height < 4:
         return
-    face = _face(font, max(4, int(height * 0.74)))
-    left, _, right, _ = face.getbbox(text)
-    if right - left > width:
-        face = _face(font, max(4, int(height * 0.74 * width / (right - left))))
+    left, _, right, _ = _face(font, _MEASURE).getbbox(text)
+    fitting = _MEASURE * 0.96 * width / max(1, right - left)
+    face = _face(font, max(4, int(min(height * 0.82, fitting))))
     label = Image.new("RGBA", (width, height), (0, 0, 0, 0))
-    ImageDraw.Draw(label).text((width * 0.01, height / 2), text, font=face, fill=_INK, anchor="lm")
+    ImageDraw.Draw(label).text((width * 0.02, height / 2), text, font=face, fill=_INK, anchor="lm")
     angle = float(np.degrees(np.arctan2(along[1], along[0])))
     turned = label.rotate(-angle, expand=True, resample=Image.Resampling.BICUBIC)
     x, y = corners.mean(axis=0)
     over.alpha_composite(turned, (max(0, int(x - turned.width / 2)), max(0, int(y - turned.height / 2))))
 
 
-@cache
+@lru_cache(64)
 def _face(font: str | None, size: int) -> Any:
     from PIL import ImageFont
 

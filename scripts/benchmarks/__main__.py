@@ -19,6 +19,7 @@ from . import (
     onnx_pair,
     overhead,
     throughput,
+    web,
     weights,
 )
 from .table import show
@@ -34,6 +35,7 @@ PARTS = {
     "weights": weights.run,
     "beginnings": beginnings.run,
     "executor": executor.run,
+    "web": web.run,
     "chaos": chaos.run,
 }
 
