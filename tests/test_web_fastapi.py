@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +26,7 @@ from scripts import pages  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
 from tests import chromium  # noqa: E402
 from tests.servers import Server, command  # noqa: E402
-from tests.web import PATIENCE, WORKERS, Web, gunicorn, more, png, under_load  # noqa: E402
+from tests.web import PATIENCE, WORKERS, Web, documented, gunicorn, more, png, under_load  # noqa: E402
 from tests.web_models import model_server  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("web-fastapi")
@@ -207,15 +209,24 @@ def test_the_page_shows_the_picture_with_boxes_and_text_over_it(web: Web, tmp_pa
         assert shown.screenshot().startswith(b"\x89PNG")
 
 
-def test_a_pipeline_reads_and_embeds_pages_with_the_same_models(server: Server, tmp_path: Path) -> None:
+def test_what_the_documents_say_of_pipelines_works_as_it_stands(server: Server, tmp_path: Path) -> None:
     (path,) = pages.write([PAGE], tmp_path / "pages")
-    Image.open(path).save(tmp_path / "pages" / "book.pdf", resolution=100)
-    out = tmp_path / "out.jsonl"
-    command("run", "ocr-embed", str(tmp_path / "pages"), "-o", str(out), "--pictures", str(tmp_path / "drawn"))
-    found = [json.loads(line) for line in out.read_text().splitlines()]
-    for page in found:
-        assert tuple(line["text"] for line in page["lines"]) == PAGE.lines
+    Image.open(path).save(tmp_path / "book.pdf", resolution=100)
+    commands, program = ("".join(documented("pipelines", language)) for language in ("sh", "python"))
+    environment = {**os.environ, "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment, check=True, stderr=subprocess.DEVNULL)
+    for name in ("out.jsonl", "vectors.jsonl"):
+        for line in (tmp_path / name).read_text().splitlines():
+            assert tuple(each["text"] for each in json.loads(line)["lines"]) == PAGE.lines
     with connect() as host:
         (expected,) = host.model("minilm").embed(["\n".join(PAGE.lines)])
-    np.testing.assert_allclose(found[0]["vector"], expected, atol=1e-6)
-    assert len(list((tmp_path / "drawn").iterdir())) == 2
+    found = json.loads((tmp_path / "vectors.jsonl").read_text())
+    np.testing.assert_allclose(found["vector"], expected, atol=1e-6)
+    assert sorted(each.name for each in (tmp_path / "drawn").rglob("*.png")) == [
+        "book.pdf.0001.png",
+        "page-000.png.png",
+    ]
+    assert (tmp_path / "texts" / "pages" / "page-000.png.txt").read_text().splitlines() == list(PAGE.lines)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    words = sum(len(line.split()) for line in PAGE.lines)
+    assert ran.stdout.splitlines() == [f"pages/page-000.png {words}", f"book.pdf, page 1 {words}"]

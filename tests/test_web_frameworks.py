@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -18,10 +17,9 @@ from tests.embedding_models import NEEDED, minilm, offline_with_cache
 for needed in (*NEEDED, "flask", "django", "celery", "gunicorn", "PIL"):
     pytest.importorskip(needed)
 
-from PIL import Image  # noqa: E402
-
+from tests.pictures import picture  # noqa: E402
 from tests.servers import Server, running_server, until  # noqa: E402
-from tests.web import EXAMPLES, Web, gunicorn, more, under_load  # noqa: E402
+from tests.web import EXAMPLES, Web, documented, gunicorn, more, under_load  # noqa: E402
 
 MODELS = f"""
 [models.ocr]
@@ -39,12 +37,6 @@ MOST = 100_000
 def server(runtime: str) -> Iterator[Server]:
     with offline_with_cache(), running_server(MODELS, runtime) as server:
         yield server
-
-
-def picture(width: int = 60, height: int = 40) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "white").save(file, "PNG")
-    return file.getvalue()
 
 
 def _survives_kills_and_reloads(server: Server, web: Web, path: str, value: object) -> None:
@@ -82,6 +74,15 @@ def test_django_preloaded_under_gunicorns_own_workers(server: Server) -> None:
         alike = [web.post("/alike", {"one": "tea", "other": other}).body["score"] for other in ("a cup of tea", "war")]
         assert alike[0] > 0.5 > alike[1]
         _survives_kills_and_reloads(server, web, "/alike", {"one": "a", "other": "b"})
+
+
+def test_the_applications_of_the_documents_answer_as_they_stand(server: Server, runtime: str) -> None:
+    for number, text in enumerate(documented("web", "python")):
+        Path(runtime, f"documented{number}.py").write_text(text)
+        worker = ("-k", "sharedmodel.client.web.worker.Worker") if "FastAPI" in text else ()
+        with gunicorn(runtime, "--chdir", runtime, "-w", "1", *worker, f"documented{number}:app") as web:
+            assert web.upload("/ocr", picture()).body == ["60 by 40"]
+            assert web.upload("/ocr", b"no picture").status == 422
 
 
 def test_both_answer_503_while_there_is_no_server(runtime: str) -> None:

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -159,6 +160,12 @@ def more(counts: list[int], by: int, of: int | None = None) -> None:
         return all(counts[number] >= then for number, then in goal.items())
 
     until(reached, lambda: f"{counts}, not {goal}", PATIENCE)
+
+
+def documented(name: str, language: str) -> list[str]:
+    """The programs in one of the documents."""
+    text = (EXAMPLES.parent / "docs" / f"{name}.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def png(page: pages.Page) -> bytes:
