@@ -79,7 +79,7 @@ def run(
             tally.tell("interrupted; the same command goes on from here")
             raise SystemExit(INTERRUPTED) from None
         except OSError as exc:  # an output can't be written; what a page's file raises is that page's error
-            if isinstance(exc, SharedModelError):
+            if isinstance(exc, SharedModelError | BrokenPipeError):
                 raise
             raise OutputFailed(f"{exc.filename or output or text or pictures}: {exc.strerror}") from exc
     tally.tell()

@@ -16,6 +16,7 @@ import pytest
 
 from sharedmodel.client.pipeline import JsonLines, Page, Pictures, Pipeline, Texts, threads
 from sharedmodel.client.pipeline.done import Done
+from sharedmodel.client.pipeline.stages import chosen
 from sharedmodel.errors import BadArgument, LoadFailed, Overloaded
 from tests.pictures import folder, pdf, picture
 
@@ -91,6 +92,26 @@ def test_nothing_to_read_is_refused() -> None:
     for name in ("read", "translate", "ocr-ocr", "ocr-", "embed-ocr"):
         with pytest.raises(BadArgument, match=r"no stage|begins with ocr"):
             Pipeline(name)
+
+
+TRANSLATORS: dict[str, tuple[list[str], str, str]] = {
+    "the one to that language": (["opus-mt-en-de", "opus-mt-en-zh"], "zh", "opus-mt-en-zh"),
+    "one that says no language": (["opus-mt-en-de", "any"], "zh", "any"),
+    "none to that language": (["opus-mt-en-de"], "zh", "no translator to 'zh' is served"),
+    "none at all": ([], "zh", "no model of kind 'translator' is served"),
+    "several that say no language": (["one", "other"], "zh", "several models of kind 'translator'"),
+}
+
+
+@pytest.mark.parametrize("case", TRANSLATORS)
+def test_a_translator_is_chosen_by_the_language_in_its_name(case: str) -> None:
+    names, to, outcome = TRANSLATORS[case]
+    states = {"ocr": {"kind": "cnocr"}} | {name: {"kind": "translator"} for name in names}
+    if " " not in outcome:
+        assert chosen(states, "translate", "translator", to) == outcome
+    else:
+        with pytest.raises(BadArgument, match=outcome):
+            chosen(states, "translate", "translator", to)
 
 
 def test_stages_overlap_and_pages_come_in_their_order(tmp_path: Path) -> None:

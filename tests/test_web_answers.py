@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from sharedmodel import errors
 from sharedmodel.client.web import BAD_PICTURE, ErrorAnswers, Models, answer_of
 from sharedmodel.errors import Overloaded, RemoteError, RemoteTraceback
 from tests.servers import ECHO, release, running_server
+from tests.web import gunicorn
 
 STATUSES: dict[str, tuple[Exception, int | None]] = {
     "overloaded": (Overloaded("full", 2.2), 503),
@@ -96,6 +100,31 @@ def test_the_middleware_answers_unless_the_answer_has_begun() -> None:
     for app, kind in ((midway, Overloaded), (mistaken, KeyError)):
         with pytest.raises(kind):
             _answered(app)
+
+
+def test_a_worker_that_is_replaced_answers_what_still_comes_on_its_connections(runtime: str) -> None:
+    pytest.importorskip("uvicorn")
+    text = """
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+    Path(runtime, "tiny.py").write_text(text)
+    words = ("--chdir", runtime, "-w", "1", "-k", "sharedmodel.client.web.worker.Worker", "tiny:app")
+    with gunicorn(runtime, *words) as web:
+        connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
+        closes = None
+        for number in range(100_000):
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (200, b"ok")
+            if number == 3:
+                web.process.send_signal(signal.SIGHUP)
+            if (closes := response.getheader("connection")) == "close":
+                break
+        connection.close()
+        assert closes == "close"
+        assert web.get("/").body == b"ok"
 
 
 def test_an_application_may_start_before_its_model_server(runtime: str) -> None:

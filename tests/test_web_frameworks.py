@@ -14,7 +14,7 @@ import pytest
 
 from tests.embedding_models import NEEDED, minilm, offline_with_cache
 
-for needed in (*NEEDED, "flask", "django", "celery", "gunicorn", "PIL"):
+for needed in (*NEEDED, "fastapi", "flask", "django", "celery", "gunicorn", "PIL"):
     pytest.importorskip(needed)
 
 from tests.pictures import picture  # noqa: E402
@@ -25,6 +25,10 @@ MODELS = f"""
 [models.ocr]
 factory = "zoo:Reader"
 idempotent = ["ocr"]
+
+[models.capitals]
+factory = "zoo:Translator"
+idempotent = ["translate"]
 
 [models.minilm]
 kind = "embedder"
@@ -74,6 +78,14 @@ def test_django_preloaded_under_gunicorns_own_workers(server: Server) -> None:
         alike = [web.post("/alike", {"one": "tea", "other": other}).body["score"] for other in ("a cup of tea", "war")]
         assert alike[0] > 0.5 > alike[1]
         _survives_kills_and_reloads(server, web, "/alike", {"one": "a", "other": "b"})
+
+
+def test_the_fastapi_example_translates_what_it_read(server: Server) -> None:
+    words = ("--chdir", "fastapi_app", "-c", "fastapi_app/gunicorn.conf.py", "-w", "1", "app:app")
+    with gunicorn(server.place.directory, *words, TRANSLATOR="capitals") as web:
+        (line,) = web.upload("/ocr?translate=true", picture()).body["lines"]
+        assert line["text"] == "60 by 40" and line["translation"] == "60 BY 40"
+        assert web.get("/health").body["translates"] is True
 
 
 def test_the_applications_of_the_documents_answer_as_they_stand(server: Server, runtime: str) -> None:

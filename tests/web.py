@@ -110,7 +110,9 @@ def gunicorn(directory: str, *words: str, **environment: str) -> Iterator[Web]:
         )  # fmt: skip
         port = listener.getsockname()[1]
     web = Web(process, port, log)
+    size = int(words[words.index("-w") + 1]) if "-w" in words else WORKERS
     try:
+        until(lambda: len(web.workers()) == size, lambda: web.log)  # a reload replaces those that there are
         yield web
         process.terminate()
         assert process.wait(PATIENCE) == 0, web.log

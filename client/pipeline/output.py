@@ -96,7 +96,7 @@ class JsonLines:
     def _record(self, number: int, text: bytes) -> dict[str, Any]:
         try:
             record = json.loads(text)
-            made_by = record["pipeline"]
+            made_by, _ = record["pipeline"], record["file"]
         except (ValueError, TypeError, KeyError):
             raise BadArgument(f"{self._path}, line {number}: no page of a pipeline; name another file") from None
         if made_by != self._pipeline:
@@ -186,7 +186,7 @@ def _without_errors(file: BinaryIO) -> Iterator[bytes]:
 
 def _replaced(path: str, old: BinaryIO, lines: Iterator[bytes]) -> BinaryIO:
     """The file with these lines only, in place of the old one: as a whole or not at all."""
-    beside = f"{path}.{os.getpid()}.part"
+    beside = f"{path}.part"  # ours, because the old one is locked
     new = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b")
     fcntl.flock(new, fcntl.LOCK_EX)
     for text in lines:

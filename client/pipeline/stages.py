@@ -5,6 +5,7 @@ A stage is a function that gets a `Page` and adds fields to it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -61,6 +62,7 @@ def embedding(model: Model) -> Stage:
     return embed
 
 
+_LANGUAGE: Final = re.compile(r"-([A-Za-z]{2,3}(?:_[A-Za-z]+)?)$")
 KNOWN: Final[Mapping[str, Known]] = {
     "ocr": Known("cnocr", "ocr", reading),
     "translate": Known("translator", "translate", translating),
@@ -85,20 +87,29 @@ def made(part: str, host: Host, model: str | None, to: str | None, timeout: floa
     """
     kind, method, make = KNOWN[part]
     if model is None:
-        model = _found(host.models(), part, kind, to)
+        model = chosen(host.models(), part, kind, to)
     proxy = host.model(model, timeout=timeout)
     if not hasattr(proxy, method):
         raise BadArgument(f"model {model!r} has no method {method!r}, which the stage {part!r} calls")
     return make(proxy)
 
 
-def _found(states: Mapping[str, Any], part: str, kind: str, to: str | None) -> str:
+def chosen(states: Mapping[str, Any], part: str, kind: str, to: str | None) -> str:
+    """The model for a stage, among what `Host.models()` told. Raises BadArgument that says what there is."""
     if part == "translate" and to is not None:
-        fitting = {
-            name: state for name, state in states.items() if state.get("kind") == kind and name.endswith(f"-{to}")
-        }
-        states = fitting if len(fitting) == 1 else states
+        states = _translating_to(to, states, kind)
     try:
         return of_kind(states, kind, f"say which by --{part} NAME")
     except BadArgument as exc:
         raise BadArgument(f"stage {part!r}: {exc}; a factory's model is named by --{part} NAME") from None
+
+
+def _translating_to(to: str, states: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Those that remain when names tell the language: "opus-mt-en-zh" is to "zh", and a name without one to any."""
+    told = {name: _LANGUAGE.search(name) for name, state in states.items() if state.get("kind") == kind}
+    fitting = {name: states[name] for name, language in told.items() if language and language[1] == to}
+    if fitting:
+        return fitting
+    if told and all(told.values()):
+        raise BadArgument(f"no translator to {to!r} is served, by its name; there are: {', '.join(sorted(told))}")
+    return {name: state for name, state in states.items() if name not in told or told[name] is None}

@@ -32,7 +32,7 @@ class Texts:
     def put(self, page: Page, data: bytes) -> None:
         path = self.path(page)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        beside = f"{path}.{os.getpid()}.part"
+        beside = f"{path}.part"
         with open(beside, "wb") as file:
             file.write(data)
         os.replace(beside, path)

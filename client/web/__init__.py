@@ -17,10 +17,14 @@ gunicorn there is the worker class ``sharedmodel.client.web.worker.Worker``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .asgi import ErrorAnswers
-from .models import Models
 from .statuses import BAD_INPUT, BAD_PICTURE, Answer, answer_of
 from .wsgi import DjangoErrorAnswers, answers_for_flask
+
+if TYPE_CHECKING:
+    from .models import Models
 
 __all__ = [
     "BAD_INPUT",
@@ -32,3 +36,12 @@ __all__ = [
     "answer_of",
     "answers_for_flask",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio alone weighs 7 MB: Flask and Django do without.
+    if name == "Models":
+        from .models import Models
+
+        return Models
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,7 @@ from sharedmodel.client import AsyncModel
 from sharedmodel.client.web import BAD_PICTURE, ErrorAnswers, Models
 
 HERE: Final = Path(__file__).parent
+TRANSLATOR: Final = os.environ.get("TRANSLATOR")  # its name, where it is no model of kind "translator"
 LARGEST: Final = int(os.environ.get("LARGEST", 20_000_000))  # bytes of a picture
 
 models = Models(timeout=float(os.environ.get("TIMEOUT", "30")))
@@ -77,16 +78,21 @@ async def read(picture: UploadFile, ocr: Ocr, translate: Annotated[bool, Query()
     """The lines of a picture from top to bottom: text, score, and the four corners [x, y] of its box."""
     if picture.size is None or picture.size > LARGEST:
         raise HTTPException(413, f"a picture has {LARGEST:,} bytes at most")
-    translator = await models.of_kind("translator") if translate else None
+    translator = await _translator() if translate else None
     found = await ocr.ocr(await picture.read())
     lines = [
         {"text": line["text"], "score": float(line["score"]), "box": np.asarray(line["position"]).tolist()}
         for line in sorted(found, key=lambda line: float(line["position"][0][1]))
     ]
     if translator is not None:
-        for line, text in zip(lines, await translator.translate([line["text"] for line in lines]), strict=True):
-            line["translation"] = text
+        texts = [line["text"] for line in lines]
+        for line, text in zip(lines, await translator.translate(texts) if texts else (), strict=True):
+            line["translation"] = text if isinstance(text, str) else text[0]  # the best of several
     return {"lines": lines}
+
+
+async def _translator() -> AsyncModel:
+    return await (models.get(TRANSLATOR) if TRANSLATOR else models.of_kind("translator"))
 
 
 @app.post("/embed")
@@ -106,4 +112,5 @@ async def health() -> dict[str, Any]:
     """Which models are served and how they are."""
     states = await (await models.host()).models()
     told = {name: {"state": state["state"], "kind": state["kind"]} for name, state in states.items()}
-    return {"worker": os.getpid(), "models": told}
+    translates = TRANSLATOR in told or any(state["kind"] == "translator" for state in told.values())
+    return {"worker": os.getpid(), "models": told, "translates": translates}
