@@ -127,7 +127,7 @@ async def app(scope, receive, send):
         assert web.get("/").body == b"ok"
 
 
-def test_an_application_may_start_before_its_model_server(runtime: str) -> None:
+def test_an_application_may_start_before_its_model_server_and_outlive_it(runtime: str) -> None:
     models = Models(f"{runtime}/host.sock", patience=0.2)
 
     async def main() -> None:
@@ -138,7 +138,10 @@ def test_an_application_may_start_before_its_model_server(runtime: str) -> None:
                 assert await (await models.get("echo")).add(1, 2) == 3
                 with pytest.raises(errors.BadArgument, match=r"no model of kind 'cnocr'.*echo \(zoo:Echo\)"):
                     await models.of_kind("cnocr")
-                await models.aclose()
+            with pytest.raises(errors.HostUnavailable):
+                await (await models.get("echo")).add(1, 2)
+            with running_server(ECHO, runtime):
+                assert await (await models.get("echo")).add(1, 2) == 3
         await models.aclose()
 
     asyncio.run(main())

@@ -10,11 +10,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from sharedmodel.client.aio import AsyncHost, AsyncModel, aconnect
 from sharedmodel.client.kinds import of_kind
-from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable, NotExposed, UnknownObject
+from sharedmodel.errors import DeadlineExceeded, HostLost, NotExposed, UnknownObject
+
+Given = TypeVar("Given")
 
 _LOG: Final = logging.getLogger("sharedmodel.web")
 _PAUSE: Final = 0.1  # seconds between two looks for a server that does not run yet
@@ -50,7 +52,7 @@ class Models:
         """Connects and closes: ``FastAPI(lifespan=models.lifespan)``, or ``async with`` in a lifespan of your own."""
         try:
             await self._awaited()
-        except HostUnavailable as exc:
+        except (HostLost, DeadlineExceeded) as exc:
             _LOG.warning("starting without a model server: %s", exc)
         try:
             yield
@@ -90,7 +92,10 @@ class Models:
         return await self.get(of_kind(await self._in_time(host.models(), "the host"), kind))
 
     async def host(self) -> AsyncHost:
-        """The host, connected. Raises HostUnavailable, NotPermitted or AuthenticationError."""
+        """The host, connected. Raises HostUnavailable, DeadlineExceeded, NotPermitted or AuthenticationError."""
+        return await self._in_time(self._connected(), "the host") if self._host is None else self._host
+
+    async def _connected(self) -> AsyncHost:
         async with self._connecting:
             if self._host is None:
                 self._host = await aconnect(self._address, start=self._start, timeout=self._timeout)
@@ -109,12 +114,12 @@ class Models:
         while True:
             try:
                 return await self.host()
-            except HostUnavailable:
+            except (HostLost, DeadlineExceeded):
                 if loop.time() >= end:
                     raise
             await asyncio.sleep(_PAUSE)  # nobody tells when a server begins to listen
 
-    async def _in_time(self, asked: Awaitable[Any], what: str) -> Any:
+    async def _in_time(self, asked: Awaitable[Given], what: str) -> Given:
         try:
             async with asyncio.timeout(self._timeout):
                 return await asked
