@@ -13,7 +13,8 @@ from sharedmodel.runtime import VARIABLE
 
 from .conftest import leaving_nothing
 from .embedding_models import minilm, offline_with_cache
-from .servers import Server, running_server
+from .servers import Server, running_server, until
+from .web import PATIENCE
 
 MODELS = f"""
 [models.ocr]
@@ -37,7 +38,8 @@ def model_server() -> Iterator[Server]:
     try:
         with pytest.MonkeyPatch.context() as patch, offline_with_cache():
             patch.setenv(VARIABLE, directory)
-            with leaving_nothing(), running_server(MODELS, directory) as server:
+            with leaving_nothing(), running_server(MODELS, directory, ready=False) as server:
+                until(lambda: server.state() == "ready", lambda: server.log, PATIENCE)
                 yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
