@@ -15,7 +15,7 @@ import pytest
 from sharedmodel import errors
 from sharedmodel.client.web import BAD_PICTURE, ErrorAnswers, Models, answer_of
 from sharedmodel.errors import Overloaded, RemoteError, RemoteTraceback
-from tests.servers import ECHO, release, running_server
+from tests.servers import ECHO, release, running_server, watching
 from tests.web import gunicorn
 
 STATUSES: dict[str, tuple[Exception, int | None]] = {
@@ -102,16 +102,31 @@ def test_the_middleware_answers_unless_the_answer_has_begun() -> None:
             _answered(app)
 
 
-def test_a_worker_that_is_replaced_answers_what_still_comes_on_its_connections(runtime: str) -> None:
-    pytest.importorskip("uvicorn")
-    text = """
+TINY = """
 async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 """
-    Path(runtime, "tiny.py").write_text(text)
-    words = ("--chdir", runtime, "-w", "1", "-k", "sharedmodel.client.web.worker.Worker", "tiny:app")
-    with gunicorn(runtime, *words) as web:
+
+
+def _tiny(runtime: str) -> tuple[str, ...]:
+    pytest.importorskip("uvicorn")
+    Path(runtime, "tiny.py").write_text(TINY)
+    return "--chdir", runtime, "-w", "1", "-k", "sharedmodel.client.web.worker.Worker", "tiny:app"
+
+
+def test_a_worker_ends_when_gunicorn_was_killed(runtime: str) -> None:
+    with gunicorn(runtime, *_tiny(runtime)) as web:
+        assert web.get("/").body == b"ok"
+        (worker,) = web.workers()
+        with watching(worker) as gone:
+            web.process.kill()
+            assert gone()
+        web.process.wait()
+
+
+def test_a_worker_that_is_replaced_answers_what_still_comes_on_its_connections(runtime: str) -> None:
+    with gunicorn(runtime, *_tiny(runtime)) as web:
         connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
         closes = None
         for number in range(100_000):

@@ -99,7 +99,7 @@ def _reply(response: http.client.HTTPResponse) -> Reply:
 def gunicorn(directory: str, *words: str, **environment: str) -> Iterator[Web]:
     """gunicorn with these words, which name the application; its working directory is that of the examples.
 
-    It must end with exit code 0.
+    It must end with exit code 0, unless it was ended in the block.
     """
     log = Path(directory, f"web-{uuid.uuid4().hex[:6]}.log")
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener, log.open("wb") as out:
@@ -114,8 +114,9 @@ def gunicorn(directory: str, *words: str, **environment: str) -> Iterator[Web]:
     try:
         until(lambda: len(web.workers()) == size, lambda: web.log)  # a reload replaces those that there are
         yield web
-        process.terminate()
-        assert process.wait(PATIENCE) == 0, web.log
+        if process.poll() is None:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, web.log
     finally:
         if process.poll() is None:
             process.kill()

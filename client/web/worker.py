@@ -5,18 +5,20 @@
 uvicorn's own closes the connections on which no request has been read at that moment, also those that were
 accepted in the same millisecond. This one stops accepting, goes on for ``LINGER`` seconds with those that it
 has, each answer being the last of its connection, and then ends as uvicorn's does. Connections that come
-meanwhile wait in the backlog for the other workers, or for the next ones.
+meanwhile wait in the backlog for the other workers, or for the next ones. It also ends when gunicorn was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from uvicorn.config import Config
 from uvicorn.server import Server
 
 if TYPE_CHECKING:
@@ -34,7 +36,17 @@ _BOOT_ERROR: Final = 3  # gunicorn's: a worker that ends so can't start, and is 
 
 
 class LingeringServer(Server):
-    """uvicorn's server, with an end as told above."""
+    """uvicorn's server, with an end as told above. ``parent``: the process without which it ends."""
+
+    def __init__(self, config: Config, parent: int) -> None:
+        super().__init__(config)
+        self._parent = parent
+
+    async def on_tick(self, counter: int) -> bool:
+        """Several times a second: whether to end."""
+        if os.getppid() != self._parent:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, answer what comes on the connections that there are, end."""
@@ -55,7 +67,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
-        server = LingeringServer(config=self.config)
+        server = LingeringServer(self.config, self.ppid)
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:
