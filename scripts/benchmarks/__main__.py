@@ -18,6 +18,7 @@ from . import (
     instances,
     onnx_pair,
     overhead,
+    standins,
     throughput,
     web,
     weights,
@@ -35,6 +36,7 @@ PARTS = {
     "weights": weights.run,
     "beginnings": beginnings.run,
     "executor": executor.run,
+    "standins": standins.run,
     "web": web.run,
     "chaos": chaos.run,
 }
