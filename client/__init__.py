@@ -5,7 +5,7 @@
     host = connect()
     lines = host.model("ocr").ocr("page.png")
 
-Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime`, `cnocr`,
+Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime`, `cnocr`, `cnstd`,
 `sentence_transformers` and `fastembed` there; for imports inside other libraries, call `install()` before
 they happen.
 

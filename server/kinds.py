@@ -80,6 +80,17 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             made=("rec_root", "det_root"),
             own=("threads", "warm_up"),
         ),
+        "cnstd": Kind(
+            exposed=("detect", "card"),
+            default="detect",
+            files={"detect": (0, "img_list")},
+            paths=("model_fp", "angle_clf_fp", "root"),
+            runs=("detect",),
+            isolate=True,
+            threads=True,
+            made=("root",),
+            own=("threads", "warm_up"),
+        ),
         "embedder": Kind(
             exposed=("embed", "token_embeddings", "tokenize", "count", "card"),
             default="embed",

@@ -10,8 +10,8 @@ import numpy as np
 import sharedmodel.client.onnxruntime as ort
 
 HEAVY = {
-    "onnxruntime", "cnocr", "torch", "cv2", "PIL", "rapidocr", "transformers", "tokenizers", "sentence_transformers",
-    "fastembed",
+    "onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "transformers", "tokenizers",
+    "sentence_transformers", "fastembed",
 }  # fmt: skip
 
 
@@ -29,6 +29,11 @@ def mistake(session: ort.InferenceSession) -> Any:
 def lines_of(ocr: Any, path: str) -> tuple[Any, list[str]]:
     """What is read on a page, and which heavy libraries this process has loaded."""
     return ocr.ocr(path), sorted(HEAVY & set(sys.modules))
+
+
+def boxes_of(std: Any, path: str) -> tuple[Any, list[str]]:
+    """Where text is on a page, and which heavy libraries this process has loaded."""
+    return std.detect(path), sorted(HEAVY & set(sys.modules))
 
 
 def vectors_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:

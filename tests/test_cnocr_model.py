@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError  # noqa: E402
 
 from scripts import pages  # noqa: E402
 from sharedmodel.server.canary import fingerprint  # noqa: E402
-from sharedmodel.server.models import cnocr  # noqa: E402
+from sharedmodel.server.models import rapid  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
 
@@ -195,7 +195,7 @@ def test_a_page_can_be_cancelled_while_it_is_read(
     array = np.asarray(page[0].image)
     expected = model.ocr(array)
     with monkeypatch.context() as patched:
-        patched.setattr(cnocr, "on_cancel", soon)
+        patched.setattr(rapid, "on_cancel", soon)
         with pytest.raises(Exception, match=r"cancelled|terminate flag"):
             model.ocr(array)
     assert equal(model.ocr(array), expected)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import enum
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
 from sharedmodel.client.backing import Backing, Wanted, file_path
+from sharedmodel.client.images import told_of
 from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
+from sharedmodel.client.plain import plain
 from sharedmodel.client.raising import as_the_library
-from sharedmodel.client.refusing import refuse
 
 from . import images
 
@@ -71,14 +70,14 @@ class CnOcr:
         """The lines of a page: a list of {"text", "score", "position"[, "cropped_img"]}."""
         image = images.page(img_fp, self._detects)
         options = {"rec_batch_size": rec_batch_size, "return_cropped_image": return_cropped_image, **det_kwargs}
-        with images.told_of(img_fp, strictly=self._detects):
+        with told_of(img_fp, strictly=self._detects):
             lines: list[dict[str, Any]] = self._call("ocr", image, options)
         return lines
 
     def ocr_for_single_line(self, img_fp: Any) -> dict[str, Any]:
         """{"text", "score"} of an image with one line."""
         image = images.line(img_fp)
-        with images.told_of(img_fp):
+        with told_of(img_fp):
             line: dict[str, Any] = self._call("ocr_for_single_line", image, {})
         return line
 
@@ -87,7 +86,7 @@ class CnOcr:
         if len(img_list) == 0:
             return []
         each = [images.line(img) for img in img_list]
-        with images.told_of(*img_list):
+        with told_of(*img_list):
             lines: list[dict[str, Any]] = self._call("ocr_for_single_lines", each, {"batch_size": batch_size})
         return lines
 
@@ -107,17 +106,4 @@ def _wanted(given: dict[str, Any]) -> Wanted:
     for name in _FOLDERS:
         if name in kept:
             kept[name] = os.path.abspath(kept[name])
-    return Wanted.of("cnocr", {name: _plain(name, value) for name, value in kept.items()}, paths)
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A value as a configuration can hold it. Raises NotImplementedError for one that it can't."""
-    if isinstance(value, enum.Enum):
-        value = value.value
-    elif isinstance(value, set | frozenset):
-        value = sorted(value)
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError) as exc:
-        refuse(f"CnOcr({name}=...) with this value", f"only plain values go to the host ({exc})")
-    return value
+    return Wanted.of("cnocr", {name: plain(f"CnOcr({name}=...)", value) for name, value in kept.items()}, paths)

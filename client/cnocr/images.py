@@ -1,27 +1,18 @@
-"""Images as CnOcr takes them, made ready to cross: files as their bytes, read here; the rest as arrays."""
+"""Images as CnOcr takes them, made ready to cross."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
-from sharedmodel.client.raising import as_the_library
-from sharedmodel.errors import RemoteError, SharedModelError
-
-_UNIDENTIFIED = "PIL.UnidentifiedImageError"
+from sharedmodel.client.images import contents, crossing, is_a
 
 
 def page(image: Any, detects: bool) -> Any:
     """The page of `CnOcr.ocr`: a path, a PIL image, an array or a torch tensor. Raises what the library raises."""
-    if _is_a(image, "PIL.Image", "Image"):
+    if is_a(image, "PIL.Image", "Image"):
         return np.asarray(image.convert("RGB"))
     if not detects:
         return line(image)
@@ -33,7 +24,7 @@ def page(image: Any, detects: bool) -> Any:
 
 
 def _page(image: Any) -> Any:
-    if not isinstance(image, str | Path | np.ndarray) and not _is_a(image, "torch", "Tensor"):
+    if not isinstance(image, str | Path | np.ndarray) and not is_a(image, "torch", "Tensor"):
         raise TypeError(f"type {type(image)} is not supported now")
     return line(image)
 
@@ -41,68 +32,9 @@ def _page(image: Any) -> Any:
 def line(image: Any) -> Any:
     """A line of `CnOcr.ocr_for_single_line`: a path, an array or a torch tensor."""
     if isinstance(image, str | Path):
-        return _contents(image)
-    if _is_a(image, "torch", "Tensor"):
+        return contents(image)
+    if is_a(image, "torch", "Tensor"):
         image = image.numpy()
     if not isinstance(image, np.ndarray | np.generic):
         raise AttributeError(f"{type(image).__name__!r} object has no attribute 'shape'")
-    image = np.asarray(image)
-    # One row of bytes would be taken for a file; of another type it is the mistake that it is.
-    return image.view(np.int8) if image.ndim == 1 and image.dtype == np.uint8 else image
-
-
-@contextmanager
-def told_of(*images: Any, strictly: bool = False) -> Iterator[None]:
-    """Raise the library's own exceptions; of a file that is no image, with its name.
-
-    ``strictly``: as its detector, which says what was wrong; otherwise as its recogniser, which finds no file.
-    """
-    try:
-        with as_the_library(twin_of):
-            yield
-    except Exception as exc:
-        paths = [image for image in images if isinstance(image, str | Path)]
-        if not paths or not _is_unreadable(exc, strictly):
-            raise
-        raise _no_image(paths, strictly) from exc.__cause__
-
-
-def _is_unreadable(exc: Exception, strictly: bool) -> bool:
-    name = exc.type_name if isinstance(exc, RemoteError) else f"{type(exc).__module__}.{type(exc).__qualname__}"
-    if strictly:
-        return name == _UNIDENTIFIED
-    ours = isinstance(exc, SharedModelError) and not isinstance(exc, RemoteError)
-    return not ours and (isinstance(exc, OSError | SyntaxError) or name.startswith("PIL."))
-
-
-def _no_image(paths: list[Any], strictly: bool) -> Exception:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:  # its parent, then, and the first one
-        message = f"cannot identify image file {os.fspath(paths[0])!r}"
-        return OSError(message) if strictly else FileNotFoundError(f"Error loading image: {paths[0]}")
-    if strictly:
-        return UnidentifiedImageError(f"cannot identify image file {os.fspath(paths[0])!r}")
-    return FileNotFoundError(f"Error loading image: {next(filter(partial(_fails, Image), paths), paths[0])}")
-
-
-def _fails(pillow: Any, path: Any) -> bool:
-    try:
-        with pillow.open(path) as image:
-            image.load()
-    except Exception:  # a decoder raises what it likes
-        return True
-    return False
-
-
-def _contents(path: str | Path) -> bytes:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(path)
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _is_a(value: Any, module: str, name: str) -> bool:
-    """Whether it is of a class of a library that may not be loaded: then it is not."""
-    found = getattr(sys.modules.get(module), name, None)
-    return found is not None and isinstance(value, found)
+    return crossing(np.asarray(image))

@@ -12,6 +12,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
     {
         "onnx": "sharedmodel.server.models.onnx:OnnxModel",
         "cnocr": "sharedmodel.server.models.cnocr:CnOcrModel",
+        "cnstd": "sharedmodel.server.models.cnstd:CnStdModel",
         "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
     }
 )
