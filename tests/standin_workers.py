@@ -11,7 +11,7 @@ import sharedmodel.client.onnxruntime as ort
 
 HEAVY = {
     "onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "transformers", "tokenizers",
-    "sentence_transformers", "fastembed",
+    "sentence_transformers", "fastembed", "FlagEmbedding",
 }  # fmt: skip
 
 
@@ -34,6 +34,11 @@ def lines_of(ocr: Any, path: str) -> tuple[Any, list[str]]:
 def boxes_of(std: Any, path: str) -> tuple[Any, list[str]]:
     """Where text is on a page, and which heavy libraries this process has loaded."""
     return std.detect(path), sorted(HEAVY & set(sys.modules))
+
+
+def dense_of(model: Any, texts: list[str]) -> tuple[Any, list[str]]:
+    """The vectors of texts by a BGEM3FlagModel, and which heavy libraries this process has loaded."""
+    return model.encode(texts)["dense_vecs"], sorted(HEAVY & set(sys.modules))
 
 
 def vectors_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:

@@ -14,7 +14,7 @@ from tests.servers import command
 pytest.importorskip("onnxruntime")
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "asyncio"}
+HEAVY = {"onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "asyncio", "transformers", "tokenizers"}
 
 
 def child(code: str, *words: str) -> str:
@@ -38,7 +38,7 @@ def model(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd"])
+@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd", "FlagEmbedding"])
 def test_importing_a_stand_in_loads_no_library(name: str) -> None:
     loaded = child(f"import sys, sharedmodel.client.{name}; print(*sys.modules)").split()
     assert HEAVY.isdisjoint(loaded)
@@ -103,7 +103,7 @@ def test_only_libraries_with_a_stand_in_are_redirected() -> None:
     )
     assert child(code).splitlines() == [
         "onnxruntime.capi.onnxruntime_inference_collection",
-        "no stand-in for numpy; there are: cnocr, cnstd, fastembed, onnxruntime, sentence_transformers",
+        "no stand-in for numpy; there are: FlagEmbedding, cnocr, cnstd, fastembed, onnxruntime, sentence_transformers",
     ]
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
 from sharedmodel.client.raising import as_the_library
 from sharedmodel.client.refusing import refuse
+from sharedmodel.client.texts import Text, length, parts
 from sharedmodel.tensor import Array
 
 from . import finishing, progress
-from .inputs import Text, is_single, length, parts, texts_of
+from .inputs import is_single, texts_of
 from .wanting import check_device
 
 Pool = dict[str, Any]

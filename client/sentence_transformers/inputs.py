@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-Text = str | list[str]  # a pair is two
-
-# In one call, which nobody else's come in between; one text may be longer.
-_MOST: Final = 64
-_MOST_CHARACTERS: Final = 1 << 16
+from sharedmodel.client.texts import Text, crossing
 
 
 def is_single(inputs: Any) -> bool:
@@ -26,30 +21,13 @@ def texts_of(inputs: Any) -> list[Text]:
     return [_text(item) for item in (inputs.tolist() if isinstance(inputs, np.ndarray) else list(inputs))]
 
 
-def length(text: Text) -> int:
-    """By which texts are sorted."""
-    return len(text) if isinstance(text, str) else sum(map(len, text))
-
-
-def parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
-    """What goes in one call each: not too many texts, of not too many characters together."""
-    start = characters = 0
-    for number, text in enumerate(texts):
-        characters += length(text)
-        if number > start and (characters > _MOST_CHARACTERS or number - start == _MOST):
-            yield texts[start:number]
-            start, characters = number, length(text)
-    if start < len(texts):
-        yield texts[start:]
-
-
 def _text(item: Any) -> Text:
     if isinstance(item, str):
-        return _crossing(item)
+        return crossing(item)
     if isinstance(item, dict) and item.keys() == {"text"} and isinstance(item["text"], str):
-        return _crossing(item["text"])
+        return crossing(item["text"])
     if isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
-        return [_crossing(part) for part in item]
+        return [crossing(part) for part in item]
     if _is_message(item) or (isinstance(item, list) and item and _is_message(item[0])):
         raise ValueError(
             "This SentenceTransformer model does not support chat-style 'message' inputs (dicts or lists of dicts "
@@ -63,17 +41,6 @@ def _text(item: Any) -> Text:
         f"Unsupported input type: {type(item).__name__}. "
         "Expected one of: str, dict, PIL.Image.Image, np.ndarray, torch.Tensor"
     )
-
-
-def _crossing(text: str) -> str:
-    """The same as a plain str. Raises TypeError for halves of characters, which tokenizers can't take either."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise TypeError(
-            "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
-        ) from None
-    return str(text)
 
 
 def _is_message(item: Any) -> bool:

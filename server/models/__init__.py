@@ -14,6 +14,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "cnocr": "sharedmodel.server.models.cnocr:CnOcrModel",
         "cnstd": "sharedmodel.server.models.cnstd:CnStdModel",
         "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
+        "bgem3": "sharedmodel.server.models.bgem3:BgeM3Model",
     }
 )
 """What `kind = "..."` in a configuration file stands for: module:class."""

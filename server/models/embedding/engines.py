@@ -40,10 +40,7 @@ class OnnxEngine:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
-        available = onnxruntime.get_available_providers()
-        for provider in providers:
-            if provider not in available:  # in fastembed's words; onnxruntime would go on with the processor
-                raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
+        check_available(providers)
         options = session_options(
             threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
             deterministic=False, free_dimensions=None, free_denotations=None, config=None,
@@ -99,6 +96,16 @@ class TorchEngine:
 
     def shrink(self) -> None:
         """PyTorch gives memory back by itself where it runs on processors."""
+
+
+def check_available(providers: Sequence[Any]) -> None:
+    """Raises ValueError for one that is not there, in fastembed's words; onnxruntime would go on with the processor."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
 
 
 def _chosen(output: str | int, names: list[str]) -> str:

@@ -135,10 +135,21 @@ def _limits(folder: str) -> dict[str, Any]:
     if length is None:
         told = [value for value in (told_length(folder), positions) if value is not None]
         length = min(told, default=MOST)
+    return {
+        "max_length": int(length),
+        "positions": positions_of(config),
+        "lowercase": bool(own.get("do_lower_case")),
+    }
+
+
+def positions_of(config: dict[str, Any]) -> int | None:
+    """How many tokens a model of transformers has positions for; None: it does not say."""
+    positions = config.get("max_position_embeddings")
+    if type(positions) is not int or positions < 1:
+        return None
     # RoBERTa and its kin count positions from behind the padding token's number.
-    if positions is not None and "roberta" in str(config.get("model_type")):
-        positions -= int(config.get("pad_token_id", 1)) + 1
-    return {"max_length": int(length), "positions": positions, "lowercase": bool(own.get("do_lower_case"))}
+    before = int(config.get("pad_token_id", 1)) + 1 if "roberta" in str(config.get("model_type")) else 0
+    return positions - before
 
 
 def _told(config: dict[str, Any]) -> dict[str, Any]:

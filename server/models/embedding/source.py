@@ -32,21 +32,25 @@ def recipe_of(
     if path is None:
         if name is None:
             raise BadArgument("say which model it is: `path`, `name` or `fastembed`")
-        path = _from_hub(name, revision, cache_folder, local_only)
+        path = from_hub(name, revision, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_only)
     if pooling is not None:
         return of_graph(path, model_file, pooling=pooling, normalize=normalize, output=output)
     return of_folder(path)
 
 
-def _from_hub(name: str, revision: str | None, cache: str | None, local_only: bool) -> str:
+def from_hub(name: str, revision: str | None, cache: str | None, local_only: bool, *left_out: str) -> str:
+    """The folder of a model that is named. ``left_out``: patterns of further files that are not wanted.
+
+    Raises OSError where they can't be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return str(
             snapshot_download(
-                name, revision=revision, cache_dir=cache or os.environ.get("SENTENCE_TRANSFORMERS_HOME"),
-                local_files_only=local_only, ignore_patterns=["*.h5", "*.ot", "*.msgpack", "openvino/*"],
+                name, revision=revision, cache_dir=cache, local_files_only=local_only,
+                ignore_patterns=["*.h5", "*.ot", "*.msgpack", "openvino/*", *left_out],
             )
         )  # fmt: skip
     except (LocalEntryNotFoundError, HFValidationError) as exc:

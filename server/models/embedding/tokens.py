@@ -44,6 +44,15 @@ class Tokens:
         (found,) = self._encoded([prompt], max_length)
         return len(found.ids) - bool(found.special_tokens_mask and found.special_tokens_mask[-1])
 
+    def decode(self, tokens: Sequence[int]) -> list[str]:
+        """What each of some tokens stands for, by itself."""
+        return [str(self._plain.decode([token], skip_special_tokens=False)) for token in tokens]
+
+    def id_of(self, token: str) -> int | None:
+        """A token's number; None: there is no such token."""
+        found: int | None = self._plain.token_to_id(token)
+        return found
+
     def _encoded(self, given: list[Any], max_length: int | None) -> list[Any]:
         if max_length is None or max_length == self.max_length:
             return list(self._plain.encode_batch(given))
