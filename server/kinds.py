@@ -112,6 +112,14 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             own=("threads", "engine", "tokens_per_run", "max_length", "cache_folder"),
             schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128, 512), "lanes": 2}),
         ),
+        "sapiens": Kind(
+            exposed=("heatmaps", "card"),
+            default="heatmaps",
+            paths=("path",),
+            threads=True,
+            runs=("heatmaps",),
+            own=("threads",),
+        ),
     }
 )
 

@@ -41,6 +41,11 @@ def dense_of(model: Any, texts: list[str]) -> tuple[Any, list[str]]:
     return model.encode(texts)["dense_vecs"], sorted(HEAVY & set(sys.modules))
 
 
+def poses_of(pose: Any, picture: Any, boxes: Any) -> tuple[Any, list[str]]:
+    """The poses in a picture, and which heavy libraries this process has loaded but OpenCV, which it needs."""
+    return pose.estimate(picture, boxes), sorted(HEAVY & set(sys.modules) - {"cv2"})
+
+
 def vectors_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:
     """The vectors of texts by a SentenceTransformer made here, and which heavy libraries this process has loaded."""
     from sharedmodel.client.sentence_transformers import SentenceTransformer

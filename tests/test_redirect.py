@@ -38,7 +38,7 @@ def model(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd", "FlagEmbedding"])
+@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd", "FlagEmbedding", "sapiens"])
 def test_importing_a_stand_in_loads_no_library(name: str) -> None:
     loaded = child(f"import sys, sharedmodel.client.{name}; print(*sys.modules)").split()
     assert HEAVY.isdisjoint(loaded)

@@ -15,6 +15,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "cnstd": "sharedmodel.server.models.cnstd:CnStdModel",
         "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
         "bgem3": "sharedmodel.server.models.bgem3:BgeM3Model",
+        "sapiens": "sharedmodel.server.models.sapiens:SapiensModel",
     }
 )
 """What `kind = "..."` in a configuration file stands for: module:class."""

@@ -3,8 +3,8 @@
     exported(folder, …)                          the host: looks in the cache, else starts the process
     python -m ….export FOLDER TO WEIGHTS POOLING that process: PyTorch, transformers, the ONNX exporter
 
-What is kept is a folder: the graph, and beside it the weights, which may exceed the 2 GB of a graph's own format.
-In: `input_ids` and `attention_mask`, (rows, tokens). Out, none of them scaled to length 1:
+What is kept is a folder, the graph and its weights. In: `input_ids` and `attention_mask`, (rows, tokens). Out, none
+of them scaled to length 1:
 
     dense    (rows, size)             the pooled vector
     sparse   (rows, tokens)           weights of tokens, 0 or more
@@ -17,14 +17,13 @@ eight of 1,024, where at once it would be gigabytes.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import Any, Final
 
 from ..embedding.export import weights
+from ..graph_files import GRAPH, save
 from ..made import digest, kept, run_maker
 
-GRAPH: Final = "model.onnx"
 OUTPUTS: Final = ("dense", "sparse", "colbert")
 LINEAR: Final = ("colbert_linear.pt", "sparse_linear.pt")
 _VERSION: Final = "1"  # of the graphs that this module makes
@@ -74,16 +73,17 @@ def _export(folder: str, path: str, dtype: str, pooling: str) -> None:
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     axes = {0: "rows", 1: "tokens"}
     of_outputs = {"dense": {0: "rows"}, "sparse": axes, "colbert": {0: "rows", 1: "others"}}
-    raw = os.path.join(path, "raw")
-    os.makedirs(raw)
-    with torch.no_grad():
-        torch.onnx.export(
-            _module(folder, dtype, pooling), (ids, mask), os.path.join(raw, GRAPH), dynamo=False, opset_version=17,
-            input_names=["input_ids", "attention_mask"], output_names=list(OUTPUTS),
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, **of_outputs},
-        )  # fmt: skip
-    _with_weights_beside(os.path.join(raw, GRAPH), os.path.join(path, GRAPH))
-    shutil.rmtree(raw)
+    module = _module(folder, dtype, pooling)
+
+    def export(graph: str) -> None:
+        with torch.no_grad():
+            torch.onnx.export(
+                module, (ids, mask), graph, dynamo=False, opset_version=17,
+                input_names=["input_ids", "attention_mask"], output_names=list(OUTPUTS),
+                dynamic_axes={"input_ids": axes, "attention_mask": axes, **of_outputs},
+            )  # fmt: skip
+
+    save(path, export)
 
 
 def _module(folder: str, dtype: str, pooling: str) -> Any:
@@ -143,13 +143,6 @@ def _register_attention(torch: Any) -> None:
 
     ALL_ATTENTION_FUNCTIONS.register("blocks", attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register("blocks", lambda *_, attention_mask=None, **__: attention_mask)
-
-
-def _with_weights_beside(raw: str, path: str) -> None:
-    import onnx
-
-    model = onnx.load(raw)
-    onnx.save_model(model, path, save_as_external_data=True, location="weights.bin", size_threshold=1024)
 
 
 if __name__ == "__main__":
