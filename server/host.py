@@ -154,6 +154,7 @@ def _finish(service: Service, table: Table, grace: float) -> None:
     """Let running calls end, then the models. The supervisor ends what takes longer than it allows."""
     table.beat.stop()
     table.arbiter.stop()
+    table.hurry()
     closing = threading.Thread(target=service.close, args=(grace,), daemon=True)
     closing.start()
     closing.join(grace)

@@ -19,6 +19,7 @@ from .beat import Beat
 from .lease import Leased
 from .machine.purse import Purse
 from .names import full_name
+from .scheduling.calls import Schedule
 from .settings import ModelSettings
 from .timetable import schedule_of
 from .ward import Ward
@@ -196,6 +197,13 @@ class Table:
     def settled(self) -> bool:
         """Whether each model that is loaded with the server is ready, or failed."""
         return all(ward.settled for ward in self._all())
+
+    def hurry(self) -> None:
+        """No call waits any longer for others to run with: the host is about to end."""
+        for ward in self._all():
+            served = ward.slot.served
+            if served is not None and isinstance(served.schedule, Schedule):
+                served.schedule.lanes.hurry()
 
     def close(self) -> None:
         """Let each model close itself, if it can. For the host's end, when nothing is called any more."""

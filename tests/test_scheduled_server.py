@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from sharedmodel.client.host import Host
 from sharedmodel.errors import BadArgument, DeadlineExceeded, Overloaded
 
 from .onnx_graphs import mlp
-from .servers import release, running_server, until
+from .servers import PATIENCE, release, running_server, until
 
 GATE = """
 [models.gate]
@@ -67,6 +68,17 @@ def test_rows_of_several_callers_run_as_one_and_each_gets_its_own(runtime: str) 
         assert calls(host, "net")["batches"] == {"4": 1}
         alone = net.run(None, {"x": np.concatenate(rows)})[0]  # as many rows as may run: it waits for nobody
     np.testing.assert_allclose(np.concatenate(at_once), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_call_that_waits_for_others_is_answered_at_once_when_its_server_ends(runtime: str) -> None:
+    Path(runtime, "net.onnx").write_bytes(mlp(width=32, layers=2))
+    with running_server(TOGETHER, runtime) as server, connect(server.address) as host, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(host.model("net").run, None, {"x": np.ones((1, 64), "f4")})
+        until(lambda: calls(host, "net")["waiting"] == 1, lambda: str(calls(host, "net")))
+        start = time.monotonic()
+        server.process.terminate()
+        assert call.result(PATIENCE)[0].shape == (1, 64) and server.ends() == 0
+        assert time.monotonic() - start < 8.0  # its grace is 10 s, what it waits for 30
 
 
 def test_a_call_too_many_is_refused_and_told_when_to_come_again(runtime: str) -> None:

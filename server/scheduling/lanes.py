@@ -119,6 +119,12 @@ class Lanes(Generic[J]):
         if waited:
             self._turn_away(job, Cancelled("the call was cancelled before it ran"), "cancelled")
 
+    def hurry(self) -> None:
+        """From now on no job waits for others to be batched with."""
+        with self._lock:
+            self._policy.hurry()
+            self._more.notify_all()
+
     def drain(self, timeout: float) -> bool:
         """Refuse new jobs and wait until all there are have ended; whether they have in time. Idempotent."""
         with self._lock:
