@@ -120,6 +120,16 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             runs=("heatmaps",),
             own=("threads",),
         ),
+        "translator": Kind(
+            exposed=("translate", "generate", "tokenize", "detokenize", "card"),
+            default="translate",
+            paths=("path", "cache_folder"),
+            threads=True,
+            runs=("translate", "generate"),
+            made=("cache_folder",),
+            own=("threads", "engine", "int8", "tokens_per_run", "cache_folder", "local_files_only"),
+            schedule=MappingProxyType({"max_batch": 32, "token_budget": 4096, "buckets": (32, 128), "lanes": 2}),
+        ),
     }
 )
 

@@ -20,7 +20,8 @@ CLIENTS_IN_SERVER = ("cli", "gateway", "command")
 # Libraries of which importing one costs seconds or hundreds of megabytes.
 HEAVY = {
     "torch", "onnxruntime", "cnocr", "cnstd", "rapidocr", "cv2", "transformers", "PIL", "tokenizers", "fastembed",
-    "sentence_transformers", "huggingface_hub", "FlagEmbedding", "onnx",
+    "sentence_transformers", "huggingface_hub", "FlagEmbedding", "onnx", "sentencepiece",
+    "ctranslate2",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
         "bgem3": "sharedmodel.server.models.bgem3:BgeM3Model",
         "sapiens": "sharedmodel.server.models.sapiens:SapiensModel",
+        "translator": "sharedmodel.server.models.translator:TranslatorModel",
     }
 )
 """What `kind = "..."` in a configuration file stands for: module:class."""

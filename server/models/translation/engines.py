@@ -1,0 +1,215 @@
+"""What runs a model: onnxruntime, CTranslate2, or PyTorch as the reference. Each gives token ids for rows of them.
+
+None is imported before a model loads. Runs of one engine may be made by several threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from sharedmodel.errors import Cancelled
+from sharedmodel.reply import cancelled, on_cancel
+from sharedmodel.tensor import Array
+
+from ..onnx_arena import Arena
+from ..onnx_options import session_options
+from .rules import Rules
+from .search import Likeliest, search
+from .tokens import Tokens
+
+Row = Sequence[int]
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
+        """Of each row ``num_return_sequences`` lists of token ids, the best first, from the start to the end."""
+
+    def shrink(self) -> None:
+        """Have the next run give back memory that the library holds and does not use."""
+
+
+def padded(rows: Sequence[Row], pad: int) -> tuple[Array, Array]:
+    """Rows side by side, padded to the right: ids and mask, (rows, longest) of int64."""
+    longest = max(map(len, rows), default=0)
+    ids = np.full((len(rows), longest), pad, np.int64)
+    mask = np.zeros((len(rows), longest), np.int64)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        mask[number, : len(row)] = 1
+    return ids, mask
+
+
+class OnnxEngine:
+    """The two graphs of `graphs`, run by onnxruntime; the search between their runs is ours."""
+
+    def __init__(self, folder: str, *, positions: int, threads: int | None, providers: Sequence[Any]) -> None:
+        """``positions``: how long a row may get. Raises ValueError for a provider that there is not."""
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        for provider in providers:
+            if provider not in available:  # onnxruntime would go on with the processor
+                raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
+        options = session_options(
+            threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
+            deterministic=False, free_dimensions=None, free_denotations=None, config=None,
+        )  # fmt: skip
+        self._encoder, self._decoder = (
+            onnxruntime.InferenceSession(os.path.join(folder, f"{name}.onnx"), options, providers=list(providers))
+            for name in ("encoder", "decoder")
+        )
+        self._options = onnxruntime.RunOptions
+        self._arenas = {id(one): Arena(options.enable_cpu_mem_arena) for one in (self._encoder, self._decoder)}
+        self._cross = [one.name for one in self._encoder.get_outputs()]
+        outputs = [one.name for one in self._decoder.get_outputs()]
+        self._outputs = outputs
+        inputs = {one.name: one for one in self._decoder.get_inputs()}
+        self._past = [name for name in inputs if name.startswith("past_")]
+        _, _, self._heads, _, self._size = inputs[self._past[0]].shape
+        self.vocabulary = int(inputs["bias"].shape[0])
+        self._positions = positions
+
+    def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
+        ids, mask = padded(rows, rules.pad)
+        options = self._options()
+        self._arenas[id(self._encoder)].begins(options, (ids, mask))
+        cross = self._run(self._encoder, self._cross, {"ids": ids, "mask": mask}, options)
+        empty = np.empty((2, len(rows) * rules.num_beams, self._heads, 0, self._size), np.float32)
+        state = _State(self, mask, dict(zip(self._cross, cross, strict=True)), [empty] * len(self._past))
+        return search(state, len(rows), rules)
+
+    def shrink(self) -> None:
+        for arena in self._arenas.values():
+            arena.shrink()
+
+    def step(self, feed: dict[str, Array], past: Sequence[Array]) -> list[Array]:
+        """One run of the decoder. Raises IndexError, in PyTorch's words, where it has no more positions."""
+        length = past[0].shape[3]
+        if length >= self._positions:
+            raise IndexError("index out of range in self")
+        options = self._options()
+        if not length:  # each step needs a little more than the one before: that is no outlier
+            self._arenas[id(self._decoder)].begins(options, feed.values())
+        return self._run(self._decoder, self._outputs, {**feed, **dict(zip(self._past, past, strict=True))}, options)
+
+    def _run(self, session: Any, outputs: list[str], feed: dict[str, Array], options: Any) -> list[Array]:
+        if cancelled():
+            raise Cancelled("the call was cancelled while it ran")
+
+        def stop() -> None:
+            options.terminate = True
+
+        with on_cancel(stop):
+            found: list[Array] = session.run(outputs, feed, options)
+        return found
+
+
+class _State:
+    """Some rows in the middle of their translation: the `Decoder` of the search."""
+
+    def __init__(self, engine: OnnxEngine, mask: Array, cross: dict[str, Array], past: list[Array]) -> None:
+        self._engine, self._mask, self._cross, self._past = engine, mask, cross, past
+
+    @property
+    def vocabulary(self) -> int:
+        return self._engine.vocabulary
+
+    def step(self, tokens: Array, bias: Array, top: int) -> Likeliest:
+        feed = {"token": tokens, "bias": bias, "top": np.array(top, np.int64), "mask": self._mask, **self._cross}
+        values, ids, norm, norm_all, *self._past = self._engine.step(feed, self._past)
+        return Likeliest(values, ids, norm, norm_all)
+
+    def keep(self, rows: Array | None, beams: Array) -> None:
+        if rows is not None:
+            self._mask = self._mask[rows]
+            longest = int(self._mask.sum(axis=1).max())  # padding that nobody needs any more
+            self._mask = np.ascontiguousarray(self._mask[:, :longest])
+            self._cross = {
+                name: np.ascontiguousarray(states[:, rows, :, :longest]) for name, states in self._cross.items()
+            }
+        if len(beams) != self._past[0].shape[1] or (beams != np.arange(len(beams))).any():
+            self._past = [states[:, beams] for states in self._past]
+
+
+class TorchEngine:
+    """The weights of a folder of transformers, run by its own `generate`."""
+
+    def __init__(self, folder: str, *, threads: int | None) -> None:
+        import torch
+        from transformers import GenerationConfig, MarianMTModel
+
+        from ...machine.torch_threads import limit_torch
+
+        if threads is not None:
+            limit_torch(threads)  # of the whole host: PyTorch knows no other
+        self._torch, self._config = torch, GenerationConfig
+        self._model = MarianMTModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model.generation_config = GenerationConfig()
+
+    def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
+        torch = self._torch
+        ids, mask = map(torch.from_numpy, padded(rows, rules.pad))
+        config = self._config(
+            max_length=rules.max_length, min_length=rules.min_length, num_beams=rules.num_beams,
+            num_return_sequences=rules.num_return_sequences, length_penalty=rules.length_penalty,
+            early_stopping=rules.early_stopping, bad_words_ids=[[word] for word in rules.bad] or None,
+            forced_eos_token_id=None if rules.forced_eos is None else list(rules.forced_eos),
+            renormalize_logits=rules.renormalize, eos_token_id=list(rules.eos), pad_token_id=rules.pad,
+            decoder_start_token_id=rules.start,
+        )  # fmt: skip
+        with torch.inference_mode():
+            found = self._model.generate(input_ids=ids, attention_mask=mask, generation_config=config).tolist()
+        cut = [_cut(each, rules) for each in found]
+        count = rules.num_return_sequences
+        return [cut[start : start + count] for start in range(0, len(cut), count)]
+
+    def shrink(self) -> None:
+        """PyTorch gives memory back by itself where it runs on processors."""
+
+
+class Ct2Engine:
+    """CTranslate2. Its beams are those of transformers where it has more patience: twice as many finished ones."""
+
+    _PATIENCE: Final = 2.0
+
+    def __init__(self, folder: str, tokens: Tokens, *, positions: int, int8: bool, threads: int | None) -> None:
+        import ctranslate2
+
+        self._tokens, self._positions = tokens, positions
+        self._model = ctranslate2.Translator(
+            folder, device="cpu", compute_type="int8" if int8 else "float32", inter_threads=1,
+            intra_threads=threads or 0,
+        )  # fmt: skip
+
+    def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
+        for name, usual in (("early_stopping", False), ("num_return_sequences", 1)):
+            if getattr(rules, name) != usual:
+                raise NotImplementedError(f"generate({name}=...) is not carried by the engine ctranslate2")
+        token, number = self._tokens.token, self._tokens.number
+        found = self._model.translate_batch(
+            [[token(one) for one in row] for row in rows],
+            beam_size=rules.num_beams, patience=self._PATIENCE if rules.num_beams > 1 else 1.0,
+            length_penalty=rules.length_penalty,
+            max_decoding_length=min(rules.max_length, self._positions + 1) - 2,
+            min_decoding_length=max(rules.min_length - 1, 0),
+            suppress_sequences=[[token(word)] for word in rules.bad if word != rules.pad],  # which it does not have
+            max_input_length=0, batch_type="examples",
+        )  # fmt: skip
+        end = rules.eos[0]
+        return [[[rules.start, *map(number, hypothesis), end] for hypothesis in result.hypotheses] for result in found]
+
+    def shrink(self) -> None:
+        """CTranslate2 keeps no more than it needs."""
+
+
+def _cut(ids: list[int], rules: Rules) -> list[int]:
+    """Without the padding after the end."""
+    end = next((place for place, one in enumerate(ids) if place and one in rules.eos), len(ids) - 1)
+    return ids[: end + 1]
