@@ -6,8 +6,8 @@
     lines = host.model("ocr").ocr("page.png")
 
 Or the libraries that you know, behind one changed import: `sharedmodel.client.onnxruntime`, `cnocr`, `cnstd`,
-`sentence_transformers`, `fastembed` and `FlagEmbedding` there, and `sapiens` for poses; for imports inside other
-libraries, call `install()` before they happen.
+`sentence_transformers`, `fastembed`, `FlagEmbedding` and `transformers` there, and `sapiens` for poses; for imports
+inside other libraries, call `install()` before they happen.
 
 Importing it loads numpy, msgpack and posix_ipc, and nothing heavy.
 """

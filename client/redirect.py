@@ -20,7 +20,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
-LIBRARIES: Final = ("FlagEmbedding", "cnocr", "cnstd", "fastembed", "onnxruntime", "sentence_transformers")
+LIBRARIES: Final = (
+    "FlagEmbedding", "cnocr", "cnstd", "fastembed", "onnxruntime", "sentence_transformers", "transformers",
+)  # fmt: skip
 _HERE: Final = "sharedmodel.client."
 # Loaded in host processes only.
 _HOST: Final = "sharedmodel.server.table"

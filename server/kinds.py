@@ -130,6 +130,17 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             own=("threads", "engine", "int8", "tokens_per_run", "cache_folder", "local_files_only"),
             schedule=MappingProxyType({"max_batch": 32, "token_budget": 4096, "buckets": (32, 128), "lanes": 2}),
         ),
+        "pipeline": Kind(
+            exposed=("call", "card"),
+            default="call",
+            paths=("path", "cache_folder"),
+            threads=True,
+            runs=("call",),
+            isolate=True,
+            made=("cache_folder",),
+            own=("threads", "cache_folder", "local_files_only"),
+            schedule=MappingProxyType({"lanes": 1}),
+        ),
     }
 )
 

@@ -11,7 +11,7 @@ import sharedmodel.client.onnxruntime as ort
 
 HEAVY = {
     "onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "transformers", "tokenizers",
-    "sentence_transformers", "fastembed", "FlagEmbedding",
+    "sentence_transformers", "fastembed", "FlagEmbedding", "sentencepiece", "ctranslate2",
 }  # fmt: skip
 
 
@@ -51,6 +51,20 @@ def vectors_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:
     from sharedmodel.client.sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(model).encode(texts), sorted(HEAVY & set(sys.modules))
+
+
+def translations_of(model: str, texts: list[str]) -> tuple[Any, list[str]]:
+    """The translations of texts by a pipeline made here, and which heavy libraries this process has loaded."""
+    from sharedmodel.client.transformers import pipeline
+
+    return pipeline("translation", model=model)(texts), sorted(HEAVY & set(sys.modules))
+
+
+def piped(sent: Any, task: str, model: str, inputs: Any) -> tuple[Any, Any, list[str]]:
+    """What a pipeline that was sent here and one made here give, and which heavy libraries this process has loaded."""
+    from sharedmodel.client.transformers import pipeline
+
+    return sent(inputs), pipeline(task, model=model)(inputs), sorted(HEAVY & set(sys.modules))
 
 
 def passages_of(model: Any, texts: list[str]) -> tuple[Any, list[str]]:

@@ -14,7 +14,10 @@ from tests.servers import command
 pytest.importorskip("onnxruntime")
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "asyncio", "transformers", "tokenizers"}
+HEAVY = {
+    "onnxruntime", "cnocr", "cnstd", "torch", "cv2", "PIL", "rapidocr", "asyncio", "transformers", "tokenizers",
+    "sentencepiece",
+}  # fmt: skip
 
 
 def child(code: str, *words: str) -> str:
@@ -38,7 +41,7 @@ def model(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd", "FlagEmbedding", "sapiens"])
+@pytest.mark.parametrize("name", ["onnxruntime", "cnocr", "cnstd", "FlagEmbedding", "sapiens", "transformers"])
 def test_importing_a_stand_in_loads_no_library(name: str) -> None:
     loaded = child(f"import sys, sharedmodel.client.{name}; print(*sys.modules)").split()
     assert HEAVY.isdisjoint(loaded)
@@ -103,7 +106,8 @@ def test_only_libraries_with_a_stand_in_are_redirected() -> None:
     )
     assert child(code).splitlines() == [
         "onnxruntime.capi.onnxruntime_inference_collection",
-        "no stand-in for numpy; there are: FlagEmbedding, cnocr, cnstd, fastembed, onnxruntime, sentence_transformers",
+        "no stand-in for numpy; there are: FlagEmbedding, cnocr, cnstd, fastembed, onnxruntime, "
+        "sentence_transformers, transformers",
     ]
 
 

@@ -175,7 +175,7 @@ def _ocr(given: dict[str, Any]) -> Callable[[], Any]:
         engine = {"engine_cfg": {"intra_op_num_threads": 1, "inter_op_num_threads": 1}} if given["threads"] else {}
         files |= {"rec_more_configs": dict(engine), "det_more_configs": dict(engine)}  # type: ignore[dict-item]
     else:
-        from sharedmodel.client.cnocr import CnOcr  # type: ignore[assignment]
+        from sharedmodel.client.cnocr import CnOcr
     ocr = CnOcr("multi_PP-OCRv6_small", **files)
     return lambda: ocr.ocr(given["folder"])
 

@@ -17,6 +17,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "bgem3": "sharedmodel.server.models.bgem3:BgeM3Model",
         "sapiens": "sharedmodel.server.models.sapiens:SapiensModel",
         "translator": "sharedmodel.server.models.translator:TranslatorModel",
+        "pipeline": "sharedmodel.server.models.pipeline:PipelineModel",
     }
 )
 """What `kind = "..."` in a configuration file stands for: module:class."""

@@ -1,0 +1,139 @@
+"""Pipelines of transformers other than translation, run by PyTorch: one adapter for all of its tasks that are carried.
+
+Tokenising, decoding of pictures and what is made of the model's numbers are transformers' own Python, and keep the
+interpreter busy between the runs of the model: so it has a host of its own by default. Its tokenizers can't serve
+two threads at once: calls take turns.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from sharedmodel.errors import BadArgument
+
+from .answering import Answering
+from .embedding.source import from_hub
+
+Task = Literal[
+    "text-classification", "token-classification", "question-answering", "image-classification", "feature-extraction"
+]
+
+_PROBES: Final[Mapping[str, Any]] = {
+    "text-classification": "a",
+    "token-classification": "a",
+    "feature-extraction": "a",
+    "question-answering": {"question": "a", "context": "a"},
+    "image-classification": np.zeros((32, 32, 3), np.uint8),
+}
+
+
+class PipelineModel:
+    """One loaded pipeline: a task, a model, and the tokenizer or image processor that goes with it.
+
+    task        what it does
+    path        a folder of transformers
+    name        its name on the hub, as its users call it; it is looked for in the hub's cache, and downloaded
+                where the host may, unless ``path`` says where it lies
+    revision    of ``name``: a branch, a tag or a commit
+    cache_folder  where downloads are kept, if not in the hub's own place
+    threads     processors that one run may use; None takes every one that this process may
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        path: str | None = None,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        cache_folder: str | None = None,
+        local_files_only: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        if path is None and name is None:
+            raise BadArgument("say which model it is: `path` or `name`")
+        folder = path or from_hub(str(name), revision, cache_folder, local_files_only)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"no such folder: {folder}")
+        self._task: str = task
+        self._turn = threading.Lock()  # however its scheduling is set
+        self._pipeline: Any = _loaded(task, folder, threads)
+
+    def call(self, inputs: Any, options: Mapping[str, Any] | None = None) -> Any:
+        """What the pipeline gives for one input, or for a list of them.
+
+        Pictures are arrays (height, width, 3) of uint8, the bytes of a file, or {"rgb": such an array} for one
+        that was a picture of PIL's. Features are arrays (1, tokens, size). ``options`` are the pipeline's own.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise RuntimeError("this model is closed")
+        options = dict(options or {})
+        if self._task == "image-classification":
+            inputs = [_picture(each) for each in inputs] if isinstance(inputs, list) else _picture(inputs)
+        if self._task == "feature-extraction":
+            options["return_tensors"] = True
+        with self._turn:
+            found = pipeline(inputs, **options)
+        return _arrays(found) if self._task == "feature-extraction" else found
+
+    def card(self) -> dict[str, Any]:
+        """The task, and the labels of a model that has any."""
+        return {"task": self._task, "labels": dict(getattr(self._pipeline.model.config, "id2label", None) or {})}
+
+    @staticmethod
+    def about() -> dict[str, Any]:
+        """Versions of the libraries that are installed in this host."""
+        found: dict[str, str | None] = {}
+        for name in ("torch", "transformers"):
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                found[name] = None
+        return {"versions": found}
+
+    @staticmethod
+    def compared(options: dict[str, Any]) -> dict[str, Any]:
+        """The options as they are told apart: where a name says which model it is, its place does not count."""
+        return {**options, "cache_folder": None} | ({"path": None} if options.get("name") else {})
+
+    def canary(self) -> dict[str, Any]:
+        """A first call to make."""
+        return {"method": "call", "args": (_PROBES[self._task],)}
+
+    def close(self) -> None:
+        """Lets the model go."""
+        self._pipeline = None
+
+
+def _loaded(task: str, folder: str, threads: int | None) -> Any:
+    import transformers
+
+    from ..machine.torch_threads import limit_torch
+
+    if threads is not None:
+        limit_torch(threads)  # of the whole host: PyTorch knows no other
+    if task == "question-answering":
+        return Answering(folder)
+    return transformers.pipeline(task, model=folder, device="cpu")
+
+
+def _picture(given: Any) -> Any:
+    from PIL import Image
+
+    if isinstance(given, bytes | bytearray | memoryview):
+        return Image.open(io.BytesIO(given))
+    if isinstance(given, dict) and given.keys() == {"rgb"}:
+        return Image.fromarray(np.asarray(given["rgb"]))
+    return given
+
+
+def _arrays(found: Any) -> Any:
+    return [_arrays(each) for each in found] if isinstance(found, list) else found.numpy()
