@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,19 +10,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-for needed in ("onnxruntime", "torch", "cv2", "PIL"):
+for needed in ("onnxruntime", "torch", "cv2", "PIL", "rapidocr", "transformers", "sentencepiece"):
     pytest.importorskip(needed)
 
 import cv2  # noqa: E402
 
 import scripts.tiny_pose  # noqa: E402
+from scripts.demonstration.memory import proportional  # noqa: E402
+from scripts.pages import make, write  # noqa: E402
 from sharedmodel.client.sapiens import PoseEstimator  # noqa: E402
 from sharedmodel.server.models.made import digest, kept, run_maker  # noqa: E402
+from tests import translation_models  # noqa: E402
 from tests.both import embedded_host  # noqa: E402
 from tests.crowd import ROOT  # noqa: E402
 from tests.embedding_models import offline_with_cache  # noqa: E402
@@ -34,6 +39,7 @@ PHOTOS = 12
 POSES = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from sharedmodel.client import TaskExecutor
 from sharedmodel.client.sapiens import PoseEstimator
 
@@ -104,3 +110,66 @@ def test_one_ctrl_c_ends_a_pool_that_estimates_poses(torchscript: str, photos: P
     _, errors = program.communicate(timeout=SOON)
     assert time.monotonic() - start < SOON and errors.count("Traceback") <= 1, errors
     until(lambda: not any(worker.is_running() for worker in workers), lambda: "workers are left")
+
+
+# -- sixteen workers of a web application ---------------------------------------------------------------------------
+
+# What each worker does as it starts; the three lines that change are those that import.
+WORKER = """
+import json, sys
+if sys.argv[1] == "library":
+    from sharedmodel.server.models.torchvision_stand_in import stand_in
+    with stand_in():
+        from cnocr import CnOcr
+        from cnstd import CnStd
+    from transformers import MarianMTModel, MarianTokenizer
+else:
+    from sharedmodel.client.cnocr import CnOcr
+    from sharedmodel.client.cnstd import CnStd
+    from sharedmodel.client.transformers import MarianMTModel, MarianTokenizer
+page, marian, rec, det = sys.argv[2:]
+ocr = CnOcr("multi_PP-OCRv6_small", rec_model_fp=rec, det_model_fp=det)
+std = CnStd("multi_PP-OCRv6_det_small", model_fp=det, model_backend="onnx")
+tokenizer, model = MarianTokenizer.from_pretrained(marian), MarianMTModel.from_pretrained(marian)
+form = "pt" if sys.argv[1] == "library" else "np"
+ids = model.generate(**tokenizer(["the cat sees a dog ."], return_tensors=form))
+lines = [line["text"] for line in ocr.ocr(page)]
+boxes = [text["box"].tolist() for text in std.detect(page)["detected_texts"]]
+print(json.dumps([lines, boxes, tokenizer.batch_decode(ids, skip_special_tokens=True)]), flush=True)
+sys.stdin.read()
+"""
+WORKERS = 16
+
+
+def workers(count: int, whose: str, page: Path) -> tuple[list[Any], int]:
+    """What so many workers found, and the memory that they take together (PSS), with what serves them."""
+    import rapidocr
+
+    models = Path(rapidocr.__file__).parent / "models"
+    files = [str(models / name) for name in ("PP-OCRv6_rec_small.onnx", "PP-OCRv6_det_small.onnx")]
+    command = [sys.executable, "-c", WORKER, whose, str(page), translation_models.folder(), *files]
+    with embedded_host() as server:
+        environment = {**os.environ, "SHAREDMODEL_ADDRESS": server.address, "PYTHONPATH": str(ROOT)}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        programs = [subprocess.Popen(command, env=environment, **pipes) for _ in range(count)]
+        found = [json.loads(program.stdout.readline()) for program in programs if program.stdout is not None]
+        pids = [program.pid for program in programs]
+        if whose != "library":
+            supervisor = psutil.Process(server.process.pid)
+            pids += [supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))]
+        memory = proportional(pids)
+        for program in programs:
+            program.communicate()
+    return found, memory
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_sixteen_workers_share_ocr_detection_and_translation(tmp_path: Path) -> None:
+    (page,) = write(make(1, seed=5, lines=1), tmp_path)
+    with offline_with_cache():
+        (expected,), one = workers(1, "library", page)
+        found, all_of_them = workers(WORKERS, "ours", page)
+    assert len(expected[0]) == 1 and expected[1] and expected[2]
+    assert found == [expected] * WORKERS
+    assert all_of_them < WORKERS * one / 5, (all_of_them, one)
