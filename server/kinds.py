@@ -63,7 +63,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             paths=("path",),
             threads=True,
             runs=("run", "run_packed", "run_bound"),
-            own=("threads", "inter_threads", "spinning", "in_memory"),
+            own=("threads", "inter_threads", "spinning", "in_memory", "mapped"),
         ),
         "cnocr": Kind(
             exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines", "card"),

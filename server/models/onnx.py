@@ -23,6 +23,8 @@ from sharedmodel.reply import on_cancel
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
 from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
 from sharedmodel.server.models.onnx_bound import run_bound
+from sharedmodel.server.models.onnx_mapped import ENTRIES
+from sharedmodel.server.models.onnx_mapped import mapped as split_off
 from sharedmodel.server.models.onnx_options import (
     Optimization,
     Terminable,
@@ -55,6 +57,9 @@ class OnnxModel:
     disabled_optimizers  names of graph optimizers to leave out
     config     further session entries, such as {"session.disable_prepacking": "1"}; all sessions of a host
                share one arena, unless {"session.use_env_allocators": "0"} is among them
+    mapped     share the weights' memory with other hosts and instances, and load at once: they are mapped, in
+               a graph that is written once with its weights outside (kept in $SHAREDMODEL_CACHE). Runs of
+               several rows are slower; not with `in_memory`
     in_memory  read the file here and give onnxruntime its bytes, as of a model without a folder
     """
 
@@ -75,11 +80,16 @@ class OnnxModel:
         disabled_optimizers: Sequence[str] = (),
         config: Mapping[str, str] | None = None,
         in_memory: bool = False,
+        mapped: bool = False,
     ) -> None:
         # Read at import: without it onnxruntime writes telemetry files and starts a thread.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
+        if mapped:
+            if in_memory or isinstance(path, bytes):
+                raise ValueError("mapped: only a model in a file can be, without in_memory")
+            path, optimization, config = split_off(os.fspath(path)), "none", {**ENTRIES, **(config or {})}
         options = session_options(
             threads=threads, inter_threads=inter_threads, spinning=spinning, optimization=optimization,
             parallel=parallel, deterministic=deterministic, free_dimensions=free_dimensions,
