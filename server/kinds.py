@@ -43,6 +43,10 @@ class Kind(NamedTuple):
         return self.exposed
 
 
+# Two runs at once: while one is inside onnxruntime, the Python of another goes on. More would take turns at the
+# interpreter, and each take the memory of a run.
+_PYTHON: Mapping[str, Any] = MappingProxyType({"lanes": 2})
+
 DETAILS: Mapping[str, Kind] = MappingProxyType(
     {
         "onnx": Kind(
@@ -79,6 +83,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             made=("rec_root", "det_root"),
             own=("threads", "warm_up"),
+            schedule=_PYTHON,
         ),
         "cnstd": Kind(
             exposed=("detect", "card"),
@@ -90,6 +95,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             made=("root",),
             own=("threads", "warm_up"),
+            schedule=_PYTHON,
         ),
         "embedder": Kind(
             exposed=("embed", "token_embeddings", "tokenize", "count", "card"),

@@ -10,6 +10,7 @@ import pytest
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.server.config import ConfigError, checked_spec, embedded, load
+from sharedmodel.server.scheduling.settings import Scheduling
 from sharedmodel.server.settings import ModelSettings, ProbeSettings, Settings, Upkeep
 
 MODEL = '[models.m]\nfactory = "zoo:Echo"\n'
@@ -169,6 +170,7 @@ def test_how_a_model_is_kept_is_no_option_of_its_adapter(tmp_path: Path) -> None
     assert found.models["m"] == ModelSettings(
         kind="cnocr",
         options={"threads": 2},
+        scheduling=Scheduling(lanes=2),
         upkeep=Upkeep(True, 300.0, [ProbeSettings(args=[file]), ProbeSettings(expect=3)], 0.0, keep=True),
     )
     assert found.models["n"].upkeep.canary == []
