@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import onnx_graphs as graphs
+from tests.embedding_models import minilm, offline_with_cache
 from tests.servers import command
 
 pytest.importorskip("onnxruntime")
@@ -141,3 +142,20 @@ def test_elsewhere_than_on_linux_it_is_the_library_itself_after_one_warning(mode
         "with a copy of its own']",
         "connect: a host needs Linux, and this is darwin",
     ]
+
+
+_LANGCHAIN = """
+import sys
+from sharedmodel.client import install
+install()
+from langchain_huggingface import HuggingFaceEmbeddings
+embeddings = HuggingFaceEmbeddings(model_name=sys.argv[1])
+print(len(embeddings.embed_query("hello")), len(embeddings.embed_documents(["a", "b c"])), "torch" in sys.modules)
+"""
+
+
+def test_langchains_embeddings_take_the_stand_in_where_langchain_is_installed(stopped: None) -> None:
+    pytest.importorskip("langchain_huggingface")
+    pytest.importorskip("tokenizers")
+    with offline_with_cache():
+        assert child(_LANGCHAIN, minilm()) == "384 2 False"
