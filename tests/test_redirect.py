@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -154,8 +155,7 @@ print(len(embeddings.embed_query("hello")), len(embeddings.embed_documents(["a",
 """
 
 
-def test_langchains_embeddings_take_the_stand_in_where_langchain_is_installed(stopped: None) -> None:
-    pytest.importorskip("langchain_huggingface")
-    pytest.importorskip("tokenizers")
+@pytest.mark.skipif(importlib.util.find_spec("langchain_huggingface") is None, reason="LangChain is not installed")
+def test_langchains_embeddings_take_the_stand_in(stopped: None) -> None:
     with offline_with_cache():
         assert child(_LANGCHAIN, minilm()) == "384 2 False"
