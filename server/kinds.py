@@ -97,6 +97,17 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             own=("threads", "warm_up"),
             schedule=_PYTHON,
         ),
+        "rapidocr": Kind(
+            exposed=("ocr", "card"),
+            default="ocr",
+            files={"ocr": (0, "img")},
+            paths=("det_model_path", "rec_model_path", "cls_model_path", "rec_keys_path", "model_root_dir"),
+            runs=("ocr",),
+            isolate=True,
+            threads=True,
+            made=("model_root_dir",),
+            own=("threads", "warm_up", "model_root_dir"),
+        ),
         "embedder": Kind(
             exposed=("embed", "token_embeddings", "tokenize", "count", "card"),
             default="embed",

@@ -108,10 +108,10 @@ def test_a_translator_is_chosen_by_the_language_in_its_name(case: str) -> None:
     names, to, outcome = TRANSLATORS[case]
     states = {"ocr": {"kind": "cnocr"}} | {name: {"kind": "translator"} for name in names}
     if " " not in outcome:
-        assert chosen(states, "translate", "translator", to) == outcome
+        assert chosen(states, "translate", ("translator",), to) == outcome
     else:
         with pytest.raises(BadArgument, match=outcome):
-            chosen(states, "translate", "translator", to)
+            chosen(states, "translate", ("translator",), to)
 
 
 def test_stages_overlap_and_pages_come_in_their_order(tmp_path: Path) -> None:

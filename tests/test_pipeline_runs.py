@@ -160,7 +160,7 @@ def test_pages_are_read_translated_and_embedded_from_pictures_and_pdfs(
 def test_what_is_missing_is_named(server: Server, tmp_path: Path) -> None:
     pages = str(folder(tmp_path / "pages", range(10, 11)))
     cases = {
-        ("ocr", pages): "no model of kind 'cnocr' is served",
+        ("ocr", pages): "no model of kind 'cnocr' or 'rapidocr' is served",
         ("ocr-translate", pages, "--ocr", "reader"): "no model of kind 'translator' is served; there are: capitals",
         ("ocr-embed", pages, "--ocr", "reader", "--embed", "reader"): "model 'reader' has no method 'embed'",
         ("ocr-summarise", pages): "no stage 'summarise'",

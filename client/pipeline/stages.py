@@ -6,7 +6,7 @@ A stage is a function that gets a `Page` and adds fields to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,9 +21,9 @@ Stage = Callable[[Page], object]
 
 
 class Known(NamedTuple):
-    """A stage by name: the kind of its model, the method that is called, and what makes it of a model."""
+    """A stage by name: the kinds of model that do it, the method that is called, and what makes it of a model."""
 
-    kind: str
+    kinds: tuple[str, ...]
     method: str
     make: Callable[[Model], Stage]
 
@@ -64,9 +64,9 @@ def embedding(model: Model) -> Stage:
 
 _LANGUAGE: Final = re.compile(r"-([A-Za-z]{2,3}(?:_[A-Za-z]+)?)$")
 KNOWN: Final[Mapping[str, Known]] = {
-    "ocr": Known("cnocr", "ocr", reading),
-    "translate": Known("translator", "translate", translating),
-    "embed": Known("embedder", "embed", embedding),
+    "ocr": Known(("cnocr", "rapidocr"), "ocr", reading),
+    "translate": Known(("translator",), "translate", translating),
+    "embed": Known(("embedder",), "embed", embedding),
 }
 
 
@@ -85,28 +85,28 @@ def made(part: str, host: Host, model: str | None, to: str | None, timeout: floa
 
     Raises BadArgument where the server has none, or several, or the one named can't do it.
     """
-    kind, method, make = KNOWN[part]
+    kinds, method, make = KNOWN[part]
     if model is None:
-        model = chosen(host.models(), part, kind, to)
+        model = chosen(host.models(), part, kinds, to)
     proxy = host.model(model, timeout=timeout)
     if not hasattr(proxy, method):
         raise BadArgument(f"model {model!r} has no method {method!r}, which the stage {part!r} calls")
     return make(proxy)
 
 
-def chosen(states: Mapping[str, Any], part: str, kind: str, to: str | None) -> str:
+def chosen(states: Mapping[str, Any], part: str, kinds: Sequence[str], to: str | None) -> str:
     """The model for a stage, among what `Host.models()` told. Raises BadArgument that says what there is."""
     if part == "translate" and to is not None:
-        states = _translating_to(to, states, kind)
+        states = _translating_to(to, states, kinds)
     try:
-        return of_kind(states, kind, f"say which by --{part} NAME")
+        return of_kind(states, kinds, f"say which by --{part} NAME")
     except BadArgument as exc:
         raise BadArgument(f"stage {part!r}: {exc}; a factory's model is named by --{part} NAME") from None
 
 
-def _translating_to(to: str, states: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _translating_to(to: str, states: Mapping[str, Any], kinds: Sequence[str]) -> Mapping[str, Any]:
     """Those that remain when names tell the language: "opus-mt-en-zh" is to "zh", and a name without one to any."""
-    told = {name: _LANGUAGE.search(name) for name, state in states.items() if state.get("kind") == kind}
+    told = {name: _LANGUAGE.search(name) for name, state in states.items() if state.get("kind") in kinds}
     fitting = {name: states[name] for name, language in told.items() if language and language[1] == to}
     if fitting:
         return fitting

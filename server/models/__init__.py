@@ -13,6 +13,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "onnx": "sharedmodel.server.models.onnx:OnnxModel",
         "cnocr": "sharedmodel.server.models.cnocr:CnOcrModel",
         "cnstd": "sharedmodel.server.models.cnstd:CnStdModel",
+        "rapidocr": "sharedmodel.server.models.rapidocr:RapidOcrModel",
         "embedder": "sharedmodel.server.models.embedder:EmbedderModel",
         "bgem3": "sharedmodel.server.models.bgem3:BgeM3Model",
         "sapiens": "sharedmodel.server.models.sapiens:SapiensModel",
