@@ -195,6 +195,20 @@ def warmup(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None
 
 
 @app.command(epilog=EPILOG)
+def models(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Only this kind, in full.")] = None,
+    json: Json = False,
+) -> None:
+    """List the kinds of model that a configuration may name, with their methods and options.
+
+    sharedmodel models embedder
+    """
+    from .cli_kinds import show
+
+    show(kind, json)
+
+
+@app.command(epilog=EPILOG)
 def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Check shared memory, limits, permissions, leftovers and versions, and say what to do."""
     from .cli_doctor import show

@@ -39,6 +39,7 @@ class CnStdModel:
 
     model_name  CnStd's; "multi_PP-OCRv6_det_small" comes from the rapidocr wheel, any other needs model_fp, or
                 CnStd downloads it
+    model_fp    the detector's own file
     use_angle_clf      turn what lies upside down
     angle_clf_configs  of the classifier that tells; its model comes from the wheel as well
     angle_clf_fp       the classifier's own file

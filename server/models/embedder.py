@@ -44,6 +44,7 @@ class EmbedderModel:
     model_file  such a graph's file, within the folder
     output      the name of such a graph's output that counts
     cache_folder  where downloads are kept, if not in the library's own place
+    local_files_only   download nothing
     engine      "onnx": onnxruntime, the graph being made from the weights where there is none (once, in a process
                 of its own); "torch": PyTorch, the reference, for a model with weights
     threads     processors that one run may use; None takes every one that this process may

@@ -205,15 +205,19 @@ class OnnxModel:
         }
 
     def get_inputs(self) -> list[dict[str, Any]]:
+        """Name, shape and type of each input."""
         return [_described(arg) for arg in self._session.get_inputs()]
 
     def get_outputs(self) -> list[dict[str, Any]]:
+        """Name, shape and type of each output."""
         return [_described(arg) for arg in self._session.get_outputs()]
 
     def get_overridable_initializers(self) -> list[dict[str, Any]]:
+        """The same of each initializer that a call may give as an input."""
         return [_described(arg) for arg in self._session.get_overridable_initializers()]
 
     def get_modelmeta(self) -> dict[str, Any]:
+        """What the file says of itself, as `InferenceSession.get_modelmeta`."""
         meta = self._session.get_modelmeta()
         return {
             "producer_name": meta.producer_name,
@@ -226,9 +230,11 @@ class OnnxModel:
         }
 
     def get_providers(self) -> list[str]:
+        """Names of the execution providers in use."""
         return list(self._session.get_providers())
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """Of each of them its options."""
         given = self._session.get_provider_options()
         return {name: dict(options) for name, options in given.items()}
 

@@ -43,6 +43,7 @@ class PipelineModel:
                 where the host may, unless ``path`` says where it lies
     revision    of ``name``: a branch, a tag or a commit
     cache_folder  where downloads are kept, if not in the hub's own place
+    local_files_only   download nothing
     threads     processors that one run may use; None takes every one that this process may
     """
 

@@ -48,6 +48,7 @@ class TranslatorModel:
                 where the host may, unless ``path`` says where it lies
     revision    of ``name``: a branch, a tag or a commit
     cache_folder  where downloads are kept, if not in the hub's own place
+    local_files_only   download nothing
     engine      "onnx": onnxruntime, the graphs being made from the weights (once, in a process of its own);
                 "ctranslate2"; "torch": PyTorch, the reference
     int8        whether weights have 8 bits: smaller and faster, and now and then another word; not with "torch"
