@@ -24,6 +24,7 @@ from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.cnocr import CnOcr  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
+from tests import doc_pages  # noqa: E402
 from tests.both import alike, embedded_host, outcome  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import lines_of  # noqa: E402
@@ -257,3 +258,10 @@ def test_a_configured_server_gives_the_model_it_lists_and_says_how_to_add_anothe
         assert [line["text"] for line in ocr.ocr(page[1])] == list(page[0].lines)
         with pytest.raises(NotPermitted, match='rec_model_name = "multi_PP-OCRv6_small"\ndet_model_name = "naive_det"'):
             CnOcr(NAME, det_model_name="naive_det")
+
+
+def test_what_its_page_in_the_documentation_says_works(
+    address: None, page: tuple[pages.Page, Path], tmp_path: Path
+) -> None:
+    page[0].image.save(tmp_path / "page.png")
+    assert doc_pages.prints("cnocr", tmp_path) == list(page[0].lines)

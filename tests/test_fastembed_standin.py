@@ -23,6 +23,7 @@ from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.fastembed import TextEmbedding  # noqa: E402
 from sharedmodel.client.fastembed.common.model_description import ModelSource, PoolingType  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
+from tests import doc_pages  # noqa: E402
 from tests.both import alike, embedded_host, outcome  # noqa: E402
 from tests.servers import running_server  # noqa: E402
 from tests.standin_workers import passages_of  # noqa: E402
@@ -225,3 +226,8 @@ def test_a_configured_server_gives_the_model_it_lists(
         close(list(model.embed(TEXTS)), list(Pair(folder, BUILT_IN).theirs.embed(TEXTS)))
         with pytest.raises(NotPermitted, match='fastembed = "BAAI'):
             TextEmbedding()
+
+
+def test_what_its_page_in_the_documentation_says_works(folder: str, tmp_path: Path) -> None:
+    os.symlink(folder, tmp_path / "minilm")
+    assert doc_pages.prints("fastembed", tmp_path) == ["(384,) float32"] * 2

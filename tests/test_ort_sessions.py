@@ -22,6 +22,7 @@ from sharedmodel.client import connect
 from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 from sharedmodel.errors import BadArgument, HostUnavailable, NotPermitted
 from sharedmodel.server.given import FOLDER, Given
+from tests import doc_pages
 from tests import onnx_graphs as graphs
 from tests.both import alike, embedded_host
 from tests.servers import Server, command, running_server, started
@@ -237,3 +238,9 @@ def test_a_model_with_several_hosts_of_its_own_is_found_and_its_runs_are_termina
         with pytest.raises(Fail, match="terminate flag"):
             session.run(None, {"limit": np.array(10**12), "x": np.zeros(1, "f4")}, options)
         timer.join()
+
+
+def test_what_its_page_in_the_documentation_says_works(reached: Server, tmp_path: Path) -> None:
+    (tmp_path / "add.onnx").write_bytes(graphs.add(("n", "m")))
+    found = doc_pages.prints("onnxruntime", tmp_path)
+    assert found == ["[[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]", "['x', 'y'] ['CPUExecutionProvider']"]

@@ -26,6 +26,7 @@ for needed in (*NEEDED, "sentence_transformers"):
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.sentence_transformers import SentenceTransformer  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
+from tests import doc_pages  # noqa: E402
 from tests.both import embedded_host, outcome  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import vectors_of  # noqa: E402
@@ -301,3 +302,10 @@ def test_a_configured_server_gives_the_model_it_lists_whatever_runs_it(
         close(SentenceTransformer("all-MiniLM-L6-v2").encode(TEXTS), pair.theirs.encode(TEXTS))
         with pytest.raises(NotPermitted, match='kind = "embedder"\nname = "nobody/nothing"'):
             SentenceTransformer("nobody/nothing")
+
+
+def test_what_its_page_in_the_documentation_says_works(address: None, tmp_path: Path) -> None:
+    os.symlink(minilm(), tmp_path / "minilm")
+    sizes, alike = doc_pages.prints("sentence_transformers", tmp_path)
+    first, question, weather = map(float, alike.strip("[]").split(","))
+    assert sizes == "(3, 384) float32" and first == 1 and question > 0.5 > weather
