@@ -1,6 +1,6 @@
-"""What the adapters of cnocr and cnstd have in common: imports, bundled files, images, and a copy for each call.
+"""What the adapters of OCR (cnocr, cnstd, rapidocr) share: imports, bundled files, images, and a copy for each call.
 
-Both libraries run RapidOCR's engines, and write to shared objects what belongs to one call (its image scaling,
+All three run RapidOCR's engines, and write to shared objects what belongs to one call (its image scaling,
 its batch size), where a call beside it would read them. So every call works on a shallow copy of those few
 objects (some microseconds); weights and sessions are shared, any number of threads may be at work at once, and
 no lock is held. The copy also carries the call's own RunOptions, which is how it can be cancelled while it runs.
