@@ -107,6 +107,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             made=("model_root_dir",),
             own=("threads", "warm_up", "model_root_dir"),
+            schedule=_PYTHON,
         ),
         "embedder": Kind(
             exposed=("embed", "token_embeddings", "tokenize", "count", "card"),
