@@ -34,14 +34,14 @@ _registered = False
 def session_options(
     *,
     threads: int | None,
-    inter_threads: int | None,
-    spinning: bool,
-    optimization: Optimization,
-    parallel: bool,
-    deterministic: bool,
-    free_dimensions: Mapping[str, int] | None,
-    free_denotations: Mapping[str, int] | None,
-    config: Mapping[str, str] | None,
+    inter_threads: int | None = None,
+    spinning: bool = False,
+    optimization: Optimization = "all",
+    parallel: bool = False,
+    deterministic: bool = False,
+    free_dimensions: Mapping[str, int] | None = None,
+    free_denotations: Mapping[str, int] | None = None,
+    config: Mapping[str, str] | None = None,
 ) -> Any:
     """SessionOptions; what each value means is said by `OnnxModel`."""
     import onnxruntime

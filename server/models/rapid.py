@@ -156,11 +156,7 @@ def restrained(classifier: Any, threads: int) -> None:
 
     from .onnx_options import session_options
 
-    options = session_options(
-        threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
-        deterministic=False, free_dimensions=None, free_denotations=None, config=None,
-    )  # fmt: skip
-    providers = classifier.predictor.get_providers()
+    options, providers = session_options(threads=threads), classifier.predictor.get_providers()
     classifier.predictor = onnxruntime.InferenceSession(classifier._model_fp, options, providers=providers)
 
 

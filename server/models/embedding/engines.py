@@ -5,18 +5,15 @@ Neither is imported before a model loads. Runs of one engine may be made by seve
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from sharedmodel.reply import on_cancel
 from sharedmodel.tensor import Array
 
-from ..onnx_arena import Arena
 from ..onnx_binding import dtype_of
-from ..onnx_options import session_options
+from ..onnx_graph import Graph
 from .packing import Padded
 
 _USUAL: Final = ("token_embeddings", "last_hidden_state")
@@ -36,38 +33,22 @@ class OnnxEngine:
     """A graph with ``input_ids`` and perhaps ``attention_mask`` and ``token_type_ids``, run by onnxruntime."""
 
     def __init__(self, graph: str, output: str | int, *, threads: int | None, providers: Sequence[Any]) -> None:
-        """Raises ValueError for an output that there is not, NotImplementedError for a further input."""
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        check_available(providers)
-        options = session_options(
-            threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
-            deterministic=False, free_dimensions=None, free_denotations=None, config=None,
-        )  # fmt: skip
-        self._session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
-        self._options = onnxruntime.RunOptions
-        self._arena = Arena(options.enable_cpu_mem_arena)
-        self._dtypes = {arg.name: dtype_of(arg.type) for arg in self._session.get_inputs()}
-        self._output = _chosen(output, [arg.name for arg in self._session.get_outputs()])
+        """Raises ValueError for an output or a provider that there is not, NotImplementedError for a further input."""
+        self._graph = Graph(graph, threads=threads, providers=providers)
+        session = self._graph.session
+        self._dtypes = {arg.name: dtype_of(arg.type) for arg in session.get_inputs()}
+        self._output = _chosen(output, [arg.name for arg in session.get_outputs()])
         if further := self._dtypes.keys() - {"input_ids", "attention_mask", "token_type_ids"}:
             raise NotImplementedError(f"the graph {graph} has an input that is not carried: {min(further)}")
 
     def hidden(self, padded: Padded) -> Array:
         given = {"input_ids": padded.ids, "attention_mask": padded.mask, "token_type_ids": padded.types}
         feed = {name: given[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
-        options = self._options()
-        self._arena.begins(options, feed.values())
-
-        def stop() -> None:
-            options.terminate = True
-
-        with on_cancel(stop):
-            (found,) = self._session.run([self._output], feed, options)
+        (found,) = self._graph.run([self._output], feed)
         return np.asarray(found)
 
     def shrink(self) -> None:
-        self._arena.shrink()
+        self._graph.shrink()
 
 
 class TorchEngine:
@@ -96,16 +77,6 @@ class TorchEngine:
 
     def shrink(self) -> None:
         """PyTorch gives memory back by itself where it runs on processors."""
-
-
-def check_available(providers: Sequence[Any]) -> None:
-    """Raises ValueError for one that is not there, in fastembed's words; onnxruntime would go on with the processor."""
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    for provider in providers:
-        if provider not in available:
-            raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
 
 
 def _chosen(output: str | int, names: list[str]) -> str:

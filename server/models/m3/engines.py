@@ -5,17 +5,13 @@ Neither is imported before a model loads. Runs of one engine may be made by seve
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from sharedmodel.reply import on_cancel
 from sharedmodel.tensor import Array
 
-from ..embedding.engines import check_available
 from ..embedding.packing import Padded
-from ..onnx_arena import Arena
-from ..onnx_options import session_options
+from ..onnx_graph import Graph
 from .export import OUTPUTS, linear
 
 
@@ -34,33 +30,15 @@ class OnnxEngine:
 
     def __init__(self, graph: str, *, threads: int, providers: Sequence[Any]) -> None:
         """Raises ValueError for a provider that there is not."""
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        check_available(providers)
-        options = session_options(
-            threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
-            deterministic=False, free_dimensions=None, free_denotations=None, config=None,
-        )  # fmt: skip
-        self._session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
-        self._options = onnxruntime.RunOptions
-        self._arena = Arena(options.enable_cpu_mem_arena)
+        self._graph = Graph(graph, threads=threads, providers=providers)
 
     def outputs(self, padded: Padded, wanted: Collection[str]) -> Mapping[str, Array]:
         names = [name for name in OUTPUTS if name in wanted]
         feed = {"input_ids": padded.ids, "attention_mask": padded.mask}
-        options = self._options()
-        options.only_execute_path_to_fetches = len(names) < len(OUTPUTS)
-        self._arena.begins(options, feed.values())
-
-        def stop() -> None:
-            options.terminate = True
-
-        with on_cancel(stop):
-            return dict(zip(names, self._session.run(names, feed, options), strict=True))
+        return dict(zip(names, self._graph.run(names, feed, only=len(names) < len(OUTPUTS)), strict=True))
 
     def shrink(self) -> None:
-        self._arena.shrink()
+        self._graph.shrink()
 
 
 class TorchEngine:

@@ -12,11 +12,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from sharedmodel.errors import Cancelled
-from sharedmodel.reply import cancelled, on_cancel
+from sharedmodel.reply import cancelled
 from sharedmodel.tensor import Array
 
-from ..onnx_arena import Arena
-from ..onnx_options import session_options
+from ..onnx_graph import Graph
 from .rules import Rules
 from .search import Likeliest, search
 from .tokens import Tokens
@@ -50,27 +49,13 @@ class OnnxEngine:
 
     def __init__(self, folder: str, *, positions: int, threads: int | None, providers: Sequence[Any]) -> None:
         """``positions``: how long a row may get. Raises ValueError for a provider that there is not."""
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        available = onnxruntime.get_available_providers()
-        for provider in providers:
-            if provider not in available:  # onnxruntime would go on with the processor
-                raise ValueError(f"Provider {provider} is not available. Available providers: {available}")
-        options = session_options(
-            threads=threads, inter_threads=None, spinning=False, optimization="all", parallel=False,
-            deterministic=False, free_dimensions=None, free_denotations=None, config=None,
-        )  # fmt: skip
         self._encoder, self._decoder = (
-            onnxruntime.InferenceSession(os.path.join(folder, f"{name}.onnx"), options, providers=list(providers))
+            Graph(os.path.join(folder, f"{name}.onnx"), threads=threads, providers=providers)
             for name in ("encoder", "decoder")
         )
-        self._options = onnxruntime.RunOptions
-        self._arenas = {id(one): Arena(options.enable_cpu_mem_arena) for one in (self._encoder, self._decoder)}
-        self._cross = [one.name for one in self._encoder.get_outputs()]
-        outputs = [one.name for one in self._decoder.get_outputs()]
-        self._outputs = outputs
-        inputs = {one.name: one for one in self._decoder.get_inputs()}
+        self._cross = [one.name for one in self._encoder.session.get_outputs()]
+        self._outputs = [one.name for one in self._decoder.session.get_outputs()]
+        inputs = {one.name: one for one in self._decoder.session.get_inputs()}
         self._past = [name for name in inputs if name.startswith("past_")]
         _, _, self._heads, _, self._size = inputs[self._past[0]].shape
         self.vocabulary = int(inputs["bias"].shape[0])
@@ -78,37 +63,23 @@ class OnnxEngine:
 
     def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
         ids, mask = padded(rows, rules.pad)
-        options = self._options()
-        self._arenas[id(self._encoder)].begins(options, (ids, mask))
-        cross = self._run(self._encoder, self._cross, {"ids": ids, "mask": mask}, options)
+        cross = _run(self._encoder, self._cross, {"ids": ids, "mask": mask})
         empty = np.empty((2, len(rows) * rules.num_beams, self._heads, 0, self._size), np.float32)
         state = _State(self, mask, dict(zip(self._cross, cross, strict=True)), [empty] * len(self._past))
         return search(state, len(rows), rules)
 
     def shrink(self) -> None:
-        for arena in self._arenas.values():
-            arena.shrink()
+        self._encoder.shrink()
+        self._decoder.shrink()
 
     def step(self, feed: dict[str, Array], past: Sequence[Array]) -> list[Array]:
         """One run of the decoder. Raises IndexError, in PyTorch's words, where it has no more positions."""
         length = past[0].shape[3]
         if length >= self._positions:
             raise IndexError("index out of range in self")
-        options = self._options()
-        if not length:  # each step needs a little more than the one before: that is no outlier
-            self._arenas[id(self._decoder)].begins(options, feed.values())
-        return self._run(self._decoder, self._outputs, {**feed, **dict(zip(self._past, past, strict=True))}, options)
-
-    def _run(self, session: Any, outputs: list[str], feed: dict[str, Array], options: Any) -> list[Array]:
-        if cancelled():
-            raise Cancelled("the call was cancelled while it ran")
-
-        def stop() -> None:
-            options.terminate = True
-
-        with on_cancel(stop):
-            found: list[Array] = session.run(outputs, feed, options)
-        return found
+        feed = {**feed, **dict(zip(self._past, past, strict=True))}
+        # Each step needs a little more than the one before: that is no outlier.
+        return _run(self._decoder, self._outputs, feed, noted=not length)
 
 
 class _State:
@@ -207,6 +178,13 @@ class Ct2Engine:
 
     def shrink(self) -> None:
         """CTranslate2 keeps no more than it needs."""
+
+
+def _run(graph: Graph, outputs: list[str], feed: dict[str, Array], *, noted: bool = True) -> list[Array]:
+    if cancelled():
+        raise Cancelled("the call was cancelled while it ran")
+    found: list[Array] = graph.run(outputs, feed, noted=noted)
+    return found
 
 
 def _cut(ids: list[int], rules: Rules) -> list[int]:
