@@ -18,10 +18,10 @@ from sharedmodel.errors import BadArgument, Cancelled
 from sharedmodel.tensor import Array
 
 from ..machine.batches import Failed, split_and_retry
+from . import hub
 from .embedding.files import read_json
 from .embedding.packing import Row, padded, runs
 from .embedding.recipe import positions_of
-from .embedding.source import from_hub
 from .embedding.tokens import Text, Tokens, told_length
 from .m3.batching import M3Batching
 from .m3.engines import Engine, OnnxEngine, TorchEngine
@@ -60,6 +60,8 @@ class BgeM3Model:
     providers   onnxruntime's execution providers, in order of preference
     """
 
+    compared = staticmethod(hub.compared)
+
     def __init__(
         self,
         path: str | None = None,
@@ -76,9 +78,7 @@ class BgeM3Model:
     ) -> None:
         if tokens_per_run < 1:
             raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
-        if path is None and name is None:
-            raise BadArgument("say which model it is: `path` or `name`")
-        folder = path or from_hub(str(name), None, cache_folder, False, *_LEFT_OUT)
+        folder = hub.folder_of(path, name, None, cache_folder, False, *_LEFT_OUT)
         self._tokens = Tokens(folder, max_length=max_length, typed=False)
         self._unused = _unused(folder, self._tokens)
         self._positions = positions_of(read_json(folder, "config.json"))
@@ -144,11 +144,6 @@ class BgeM3Model:
     def card(self) -> dict[str, Any]:
         """Sizes of its vectors, the longest text in tokens, its engine, what its weights are rounded to."""
         return {"size": self._sizes.dense, "colbert_size": self._sizes.colbert, **self._about}
-
-    @staticmethod
-    def compared(options: dict[str, Any]) -> dict[str, Any]:
-        """The options as they are told apart: where a name says which model it is, its place does not count."""
-        return {**options, "cache_folder": None} | ({"path": None} if options.get("name") else {})
 
     def batching(self) -> M3Batching:
         """How calls of `encode` run together."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from sharedmodel.errors import BadArgument, Cancelled
 from sharedmodel.tensor import Array
 
 from ..machine.batches import Failed, split_and_retry
+from . import hub
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
 from .embedding.export import exported
@@ -27,6 +27,7 @@ from .embedding.pooling import normalized, pooled
 from .embedding.recipe import Recipe
 from .embedding.source import recipe_of
 from .embedding.tokens import Text, Tokens
+from .versions import versions
 
 _PROBE: Final = ("warm up",)
 
@@ -51,6 +52,8 @@ class EmbedderModel:
     tokens_per_run   most tokens in one run of the graph, padding included
     providers   onnxruntime's execution providers, in order of preference
     """
+
+    compared = staticmethod(hub.compared)
 
     def __init__(
         self,
@@ -137,14 +140,8 @@ class EmbedderModel:
         """Versions of the libraries that are installed in this host, and fastembed's list of models."""
         from .embedding.registry import supported
 
-        names = ("fastembed", "onnxruntime", "sentence-transformers", "tokenizers", "transformers")
-        return {"versions": {name: _version(name) for name in names}, "fastembed": supported()}
-
-    @staticmethod
-    def compared(options: dict[str, Any]) -> dict[str, Any]:
-        """The options as they are told apart: where a name says which model it is, its place does not count."""
-        named = options.get("name") or options.get("fastembed")
-        return {**options, "cache_folder": None} | ({"path": None} if named else {})
+        told = versions("fastembed", "onnxruntime", "sentence-transformers", "tokenizers", "transformers")
+        return {"versions": told, "fastembed": supported()}
 
     def batching(self) -> EmbedderBatching:
         """How calls of `embed` run together."""
@@ -215,10 +212,3 @@ def _engine(kind: str, recipe: Recipe, threads: int | None, providers: Sequence[
         return TorchEngine(recipe.folder, threads=threads)
     graph = recipe.graph if recipe.graph is not None else exported(recipe.folder)
     return OnnxEngine(graph, recipe.output, threads=threads or len(os.sched_getaffinity(0)), providers=providers)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

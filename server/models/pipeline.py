@@ -11,15 +11,13 @@ import io
 import os
 import threading
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from sharedmodel.errors import BadArgument
-
+from . import hub
 from .answering import Answering
-from .embedding.source import from_hub
+from .versions import versions
 
 Task = Literal[
     "text-classification", "token-classification", "question-answering", "image-classification", "feature-extraction"
@@ -47,6 +45,8 @@ class PipelineModel:
     threads     processors that one run may use; None takes every one that this process may
     """
 
+    compared = staticmethod(hub.compared)
+
     def __init__(
         self,
         task: Task,
@@ -58,9 +58,7 @@ class PipelineModel:
         local_files_only: bool = False,
         threads: int | None = None,
     ) -> None:
-        if path is None and name is None:
-            raise BadArgument("say which model it is: `path` or `name`")
-        folder = path or from_hub(str(name), revision, cache_folder, local_files_only)
+        folder = hub.folder_of(path, name, revision, cache_folder, local_files_only)
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"no such folder: {folder}")
         self._task: str = task
@@ -92,18 +90,7 @@ class PipelineModel:
     @staticmethod
     def about() -> dict[str, Any]:
         """Versions of the libraries that are installed in this host."""
-        found: dict[str, str | None] = {}
-        for name in ("torch", "transformers"):
-            try:
-                found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                found[name] = None
-        return {"versions": found}
-
-    @staticmethod
-    def compared(options: dict[str, Any]) -> dict[str, Any]:
-        """The options as they are told apart: where a name says which model it is, its place does not count."""
-        return {**options, "cache_folder": None} | ({"path": None} if options.get("name") else {})
+        return {"versions": versions("torch", "transformers")}
 
     def canary(self) -> dict[str, Any]:
         """A first call to make."""

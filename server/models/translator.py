@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from typing import Any, Final, Literal, NamedTuple
 
 from sharedmodel.errors import BadArgument
 
 from ..machine.batches import Failed, split_and_retry
+from . import hub
 from .embedding.packing import runs
-from .embedding.source import from_hub
 from .translation.batching import TranslatorBatching
 from .translation.engines import Ct2Engine, Engine, OnnxEngine, Row, TorchEngine, padded
 from .translation.exports import exported
@@ -24,6 +23,7 @@ from .translation.inputs import config_of, texts_of, unpadded
 from .translation.rules import Rules
 from .translation.sentences import joined, pieces
 from .translation.tokens import Tokens
+from .versions import versions
 
 Options = Mapping[str, Any]
 Found = list[list[list[int]]]
@@ -57,6 +57,8 @@ class TranslatorModel:
     providers   onnxruntime's execution providers, in order of preference
     """
 
+    compared = staticmethod(hub.compared)
+
     def __init__(
         self,
         path: str | None = None,
@@ -75,9 +77,7 @@ class TranslatorModel:
             raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
         if engine == "torch" and int8:
             raise BadArgument('int8 is for the engines "onnx" and "ctranslate2"')
-        if path is None and name is None:
-            raise BadArgument("say which model it is: `path` or `name`")
-        folder = path or from_hub(str(name), revision, cache_folder, local_files_only)
+        folder = hub.folder_of(path, name, revision, cache_folder, local_files_only)
         config = config_of(folder)
         self._tokens = Tokens(folder)
         self._rules = Rules.of_folder(folder)
@@ -139,13 +139,7 @@ class TranslatorModel:
     @staticmethod
     def about() -> dict[str, Any]:
         """Versions of the libraries that are installed in this host."""
-        names = ("ctranslate2", "onnxruntime", "sentencepiece", "transformers")
-        return {"versions": {name: _version(name) for name in names}}
-
-    @staticmethod
-    def compared(options: dict[str, Any]) -> dict[str, Any]:
-        """The options as they are told apart: where a name says which model it is, its place does not count."""
-        return {**options, "cache_folder": None} | ({"path": None} if options.get("name") else {})
+        return {"versions": versions("ctranslate2", "onnxruntime", "sentencepiece", "transformers")}
 
     def batching(self) -> TranslatorBatching:
         """How calls of `translate` and `generate` run together."""
@@ -227,10 +221,3 @@ class TranslatorModel:
             raise IndexError("index out of range in self")  # PyTorch's words
         if not all(rows):
             raise ValueError("a row of token ids is empty: it has at least the end")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -6,6 +6,7 @@ import os
 
 from sharedmodel.errors import BadArgument
 
+from .. import hub
 from . import registry
 from .recipe import Recipe, of_folder, of_graph
 
@@ -32,26 +33,7 @@ def recipe_of(
     if path is None:
         if name is None:
             raise BadArgument("say which model it is: `path`, `name` or `fastembed`")
-        path = from_hub(name, revision, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_only)
+        path = hub.from_hub(name, revision, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_only)
     if pooling is not None:
         return of_graph(path, model_file, pooling=pooling, normalize=normalize, output=output)
     return of_folder(path)
-
-
-def from_hub(name: str, revision: str | None, cache: str | None, local_only: bool, *left_out: str) -> str:
-    """The folder of a model that is named. ``left_out``: patterns of further files that are not wanted.
-
-    Raises OSError where they can't be had.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return str(
-            snapshot_download(
-                name, revision=revision, cache_dir=cache, local_files_only=local_only,
-                ignore_patterns=["*.h5", "*.ot", "*.msgpack", "openvino/*", *left_out],
-            )
-        )  # fmt: skip
-    except (LocalEntryNotFoundError, HFValidationError) as exc:
-        raise OSError(f"the model {name} is not in the hub's cache, and the hub can't be asked: {exc}") from exc
