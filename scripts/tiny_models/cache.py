@@ -6,17 +6,14 @@ kept("marian") ─► <cache>/tiny-models-<digest of this package's code>/marian
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
+from sharedmodel.server.models import made
+
 ROOT: Final = Path(__file__).parent.parent.parent
-ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1"}
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
 
 def kept(name: str) -> str:
@@ -24,38 +21,10 @@ def kept(name: str) -> str:
 
     Raises RuntimeError, with what their maker said.
     """
-    place = cache()
-    path = os.path.join(place, f"tiny-models-{_digest()}")
-    if not os.path.isdir(path):
-        os.makedirs(place, mode=0o700, exist_ok=True)
-        with open(f"{path}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.path.isdir(path):
-                _make(path)
-    return os.path.normpath(os.path.join(path, name))
-
-
-def cache() -> str:
-    """The directory: $SHAREDMODEL_CACHE, else `sharedmodel` in $XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.environ.get("SHAREDMODEL_CACHE") or os.path.join(base, "sharedmodel")
+    # Of the code that makes them: another recipe is another model.
+    digest = made.digest(sorted(Path(__file__).parent.glob("*.py")))[:16]
+    return os.path.normpath(os.path.join(made.kept(f"tiny-models-{digest}", _make), name))
 
 
 def _make(path: str) -> None:
-    beside = f"{path}.part"
-    shutil.rmtree(beside, ignore_errors=True)  # of one who was killed; the lock is ours
-    done = subprocess.run(
-        [sys.executable, "-m", __package__, beside], cwd=ROOT, env={**os.environ, **ONE_THREAD},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the small models could not be made: {done.stderr.strip()[-2000:]}")
-    os.rename(beside, path)
-
-
-def _digest() -> str:
-    """Of the code that makes them: another recipe is another model."""
-    found = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        found.update(file.read_bytes())
-    return found.hexdigest()[:16]
+    made.run_maker(__package__, "the small models could not be made", path, cwd=ROOT, env=ONE_THREAD)

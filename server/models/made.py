@@ -15,7 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 VARIABLE: Final = "SHAREDMODEL_CACHE"
@@ -51,18 +53,20 @@ def cache() -> str:
     return os.environ.get(VARIABLE) or os.path.join(base, "sharedmodel")
 
 
-def run_maker(module: str, what: str, *words: str) -> None:
+def run_maker(
+    module: str, what: str, *words: str, cwd: Path | None = None, env: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Run a module with these arguments, without hub or GPU. Raises RuntimeError with ``what`` and what it said."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=cwd, env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", **env},
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{what}: {done.stderr.strip()[-_TAIL:]}")
 
 
-def digest(files: Iterable[str], *words: str) -> str:
+def digest(files: Iterable[str | Path], *words: str) -> str:
     """In hexadecimal digits, of the content of files and of words."""
     found = hashlib.sha256("\0".join(words).encode())
     for path in files:
