@@ -7,20 +7,18 @@ to Python is a loop over rows, microseconds each.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from sharedmodel import reply
-from sharedmodel.errors import BadArgument, Cancelled
+from sharedmodel.errors import BadArgument
 from sharedmodel.tensor import Array
 
-from ..machine.batches import Failed, split_and_retry
 from . import hub
 from .embedding.files import read_json
-from .embedding.packing import Row, padded, runs
+from .embedding.packing import Row, padded
 from .embedding.recipe import positions_of
 from .embedding.tokens import Text, Tokens, told_length
 from .m3.batching import M3Batching
@@ -28,6 +26,7 @@ from .m3.engines import Engine, OnnxEngine, TorchEngine
 from .m3.export import OUTPUTS, exported
 from .m3.results import Empty, Results, Sizes, Wanted, all_outputs
 from .m3.scoring import score
+from .row_model import RowModel
 
 _PROBE: Final = ("warm up",)
 _LEFT_OUT: Final = ("onnx/*", "imgs/*")
@@ -42,7 +41,7 @@ class Asked(NamedTuple):
     results: Results
 
 
-class BgeM3Model:
+class BgeM3Model(RowModel[Engine]):
     """One loaded model in BGE-M3's layout. Safe to call from many threads at once.
 
     path        a folder with the weights, `tokenizer.json`, `colbert_linear.pt` and `sparse_linear.pt`
@@ -76,22 +75,18 @@ class BgeM3Model:
         max_length: int = 512,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        if tokens_per_run < 1:
-            raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
+        super().__init__(tokens_per_run)
         folder = hub.folder_of(path, name, None, cache_folder, False, *_LEFT_OUT)
         self._tokens = Tokens(folder, max_length=max_length, typed=False)
         self._unused = _unused(folder, self._tokens)
         self._positions = positions_of(read_json(folder, "config.json"))
         longest = told_length(folder) or self._positions or max_length
-        self._engine: Engine | None = (
+        self._engine = (
             TorchEngine(folder, weights, pooling, threads=threads)
             if engine == "torch"
-            else OnnxEngine(
-                exported(folder, weights, pooling), threads=threads or len(os.sched_getaffinity(0)), providers=providers
-            )
+            else OnnxEngine(exported(folder, weights, pooling), threads=threads, providers=providers)
         )
         self._about = {"engine": engine, "weights": weights, "max_length": longest}
-        self._budget = tokens_per_run
         self.max_length = max_length
         self._sizes = self._measured()
 
@@ -153,16 +148,6 @@ class BgeM3Model:
         """A first call to make."""
         return {"method": "encode", "args": ([*_PROBE],), "kwargs": {"sparse": True, "colbert": True}}
 
-    def shrink(self) -> None:
-        """Have the next run give back memory that the library holds and does not use."""
-        engine = self._engine
-        if engine is not None:
-            engine.shrink()
-
-    def close(self) -> None:
-        """Lets the model go. Calls that are running keep it until they are done."""
-        self._engine = None
-
     # -- steps -----------------------------------------------------------------------------------------
 
     def asked(
@@ -199,13 +184,8 @@ class BgeM3Model:
     def run(self, asked: Sequence[Asked]) -> None:
         """Fill in the results of calls, whosever they are."""
         places = [(one.results, place, row) for one in asked for place, row in enumerate(one.rows)]
-        for chosen in runs([len(row.ids) for _, _, row in places], self._budget):
-            if reply.cancelled():
-                raise Cancelled("the call was cancelled while it ran")
-            # What does not fit into memory together is halved, and halved again.
-            for done in split_and_retry([places[number] for number in chosen], self._put, between=self.shrink):
-                if isinstance(done, Failed):
-                    raise done.error
+        for _ in self._each(places, [len(row.ids) for _, _, row in places], self._put):
+            pass
         for one in asked:
             one.results.scaled()
 
@@ -217,10 +197,7 @@ class BgeM3Model:
         return [True] * len(places)
 
     def _outputs(self, rows: Sequence[Row], wanted: Collection[str]) -> Any:
-        engine = self._engine
-        if engine is None:
-            raise RuntimeError("this model is closed")
-        return engine.outputs(padded(rows, self._tokens.pad), wanted)
+        return self._opened().outputs(padded(rows, self._tokens.pad), wanted)
 
     def _measured(self) -> Sizes:
         found = self._outputs(self.rows(_PROBE, None), OUTPUTS)

@@ -7,17 +7,14 @@ Python is a loop over rows, microseconds each. Callers scale, cut and round the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from sharedmodel import reply
-from sharedmodel.errors import BadArgument, Cancelled
 from sharedmodel.tensor import Array
 
-from ..machine.batches import Failed, split_and_retry
 from . import hub
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
@@ -27,12 +24,13 @@ from .embedding.pooling import normalized, pooled
 from .embedding.recipe import Recipe
 from .embedding.source import recipe_of
 from .embedding.tokens import Text, Tokens
+from .row_model import RowModel
 from .versions import versions
 
 _PROBE: Final = ("warm up",)
 
 
-class EmbedderModel:
+class EmbedderModel(RowModel[Engine]):
     """One loaded model of sentence embeddings. Safe to call from many threads at once.
 
     path        a folder of sentence-transformers, of transformers, or for fastembed
@@ -73,19 +71,17 @@ class EmbedderModel:
         tokens_per_run: int = 4096,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        if tokens_per_run < 1:
-            raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
+        super().__init__(tokens_per_run)
         recipe = recipe_of(
             path, name=name, revision=revision, fastembed=fastembed, pooling=pooling, normalize=normalize,
             model_file=model_file, output=output, cache_folder=cache_folder, local_only=local_files_only,
         )  # fmt: skip
-        self._engine: Engine | None = _engine(engine, recipe, threads, providers)
+        self._engine = _engine(engine, recipe, threads, providers)
         self._kind = engine
         self._recipe = recipe
         self._tokens = Tokens(
             recipe.folder, max_length=recipe.max_length, lowercase=recipe.lowercase, typed=recipe.typed
         )
-        self._budget = tokens_per_run
         self.max_length = recipe.max_length
         self._size = self.vectors(self.rows(_PROBE)).shape[1]
 
@@ -151,16 +147,6 @@ class EmbedderModel:
         """A first call to make."""
         return {"method": "embed", "args": ([*_PROBE],)}
 
-    def shrink(self) -> None:
-        """Have the next run give back memory that the library holds and does not use."""
-        engine = self._engine
-        if engine is not None:
-            engine.shrink()
-
-    def close(self) -> None:
-        """Lets the model go. Calls that are running keep it until they are done."""
-        self._engine = None
-
     # -- steps -----------------------------------------------------------------------------------------
 
     def rows(
@@ -181,17 +167,10 @@ class EmbedderModel:
     def vectors(self, rows: Sequence[Row]) -> Array:
         """The vectors of tokenised texts, whosever they are, in their order."""
         out: Array | None = None
-        for chosen in runs([len(row.ids) for row in rows], self._budget):
-            if reply.cancelled():
-                raise Cancelled("the call was cancelled while it ran")
-            # What does not fit into memory together is halved, and halved again.
-            some = split_and_retry([rows[number] for number in chosen], self._pooled, between=self.shrink)
-            for number, vector in zip(chosen, some, strict=True):
-                if isinstance(vector, Failed):
-                    raise vector.error
-                if out is None:
-                    out = np.empty((len(rows), *vector.shape), vector.dtype)
-                out[number] = vector
+        for number, vector in self._each(rows, [len(row.ids) for row in rows], self._pooled):
+            if out is None:
+                out = np.empty((len(rows), *vector.shape), vector.dtype)
+            out[number] = vector
         return np.empty((0, self._size), np.float32) if out is None else out
 
     def _pooled(self, rows: Sequence[Row]) -> list[Array]:
@@ -200,10 +179,7 @@ class EmbedderModel:
         return list(normalized(found) if self._recipe.normalize else found)
 
     def _hidden(self, rows: Sequence[Row]) -> tuple[Array, Padded]:
-        engine = self._engine
-        if engine is None:
-            raise RuntimeError("this model is closed")
-        side = padded(rows, self._tokens.pad)
+        engine, side = self._opened(), padded(rows, self._tokens.pad)
         return engine.hidden(side), side
 
 
@@ -211,4 +187,4 @@ def _engine(kind: str, recipe: Recipe, threads: int | None, providers: Sequence[
     if kind == "torch":
         return TorchEngine(recipe.folder, threads=threads)
     graph = recipe.graph if recipe.graph is not None else exported(recipe.folder)
-    return OnnxEngine(graph, recipe.output, threads=threads or len(os.sched_getaffinity(0)), providers=providers)
+    return OnnxEngine(graph, recipe.output, threads=threads, providers=providers)

@@ -7,15 +7,13 @@ What is left to Python are arrays of a few numbers for each step and beam.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from sharedmodel.errors import BadArgument
 
-from ..machine.batches import Failed, split_and_retry
 from . import hub
-from .embedding.packing import runs
+from .row_model import RowModel
 from .translation.batching import TranslatorBatching
 from .translation.engines import Ct2Engine, Engine, OnnxEngine, Row, TorchEngine, padded
 from .translation.exports import exported
@@ -40,7 +38,7 @@ class Work(NamedTuple):
     finish: Callable[[Found], Any]
 
 
-class TranslatorModel:
+class TranslatorModel(RowModel[Engine]):
     """One loaded model of translation. Safe to call from many threads at once.
 
     path        a folder of transformers with a Marian model
@@ -73,8 +71,7 @@ class TranslatorModel:
         tokens_per_run: int = 8192,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        if tokens_per_run < 1:
-            raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
+        super().__init__(tokens_per_run)
         if engine == "torch" and int8:
             raise BadArgument('int8 is for the engines "onnx" and "ctranslate2"')
         folder = hub.folder_of(path, name, revision, cache_folder, local_files_only)
@@ -82,20 +79,15 @@ class TranslatorModel:
         self._tokens = Tokens(folder)
         self._rules = Rules.of_folder(folder)
         self.longest = int(config.get("max_position_embeddings") or 512)
-        self._engine: Engine | None = None
         if engine == "torch":
             self._engine = TorchEngine(folder, threads=threads)
         else:
-            made, count = (
-                exported(folder, f"{engine}-int8" if int8 else engine),
-                threads or len(os.sched_getaffinity(0)),
-            )
+            made = exported(folder, f"{engine}-int8" if int8 else engine)
             self._engine = (
-                Ct2Engine(made, self._tokens, positions=self.longest, int8=int8, threads=count)
+                Ct2Engine(made, self._tokens, positions=self.longest, int8=int8, threads=threads)
                 if engine == "ctranslate2"
-                else OnnxEngine(made, positions=self.longest, threads=count, providers=providers)
+                else OnnxEngine(made, positions=self.longest, threads=threads, providers=providers)
             )
-        self._budget = tokens_per_run
         self._card = {
             "engine": engine, "vocabulary": int(config["vocab_size"]), "longest": self.longest,
             "max_length": self._tokens.max_length, "codes": self._tokens.codes, "eos": self._tokens.eos,
@@ -149,16 +141,6 @@ class TranslatorModel:
         """A first call to make."""
         return {"method": "translate", "args": ([*_PROBE], {"max_length": 8})}
 
-    def shrink(self) -> None:
-        """Have the next run give back memory that the library holds and does not use."""
-        engine = self._engine
-        if engine is not None:
-            engine.shrink()
-
-    def close(self) -> None:
-        """Lets the model go. Calls that are running keep it until they are done."""
-        self._engine = None
-
     # -- steps -----------------------------------------------------------------------------------------
 
     def rules(self, options: Options | None) -> Rules:
@@ -183,25 +165,14 @@ class TranslatorModel:
         found: Found = [[] for _ in rows]
         # What comes of a row is as long as it is, as a rule; of short ones it may be longer.
         lengths = [len(row) + _ROOM for row in rows]
-        for chosen in runs(lengths, max(1, self._budget // rules.num_beams)):
-            # What does not fit into memory together is halved, and halved again.
-            some = split_and_retry(
-                [rows[number] for number in chosen], lambda part: self._run(part, rules), between=self.shrink
-            )
-            for number, one in zip(chosen, some, strict=True):
-                if isinstance(one, Failed):
-                    raise one.error
-                found[number] = one
+        for number, one in self._each(
+            rows, lengths, lambda part: self._opened().generate(part, rules), rules.num_beams
+        ):
+            found[number] = one
         return found
 
     def _done(self, work: Work) -> Any:
         return work.finish(self.generated(work.rows, work.rules))
-
-    def _run(self, rows: Sequence[Row], rules: Rules) -> Found:
-        engine = self._engine
-        if engine is None:
-            raise RuntimeError("this model is closed")
-        return engine.generate(rows, rules)
 
     def _texts_of(self, found: Found, counts: Sequence[int], rules: Rules) -> list[Any]:
         texts = iter([[self._tokens.text(ids) for ids in each] for each in found])

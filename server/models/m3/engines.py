@@ -28,7 +28,7 @@ class Engine(Protocol):
 class OnnxEngine:
     """The graph of `export`, run by onnxruntime."""
 
-    def __init__(self, graph: str, *, threads: int, providers: Sequence[Any]) -> None:
+    def __init__(self, graph: str, *, threads: int | None, providers: Sequence[Any]) -> None:
         """Raises ValueError for a provider that there is not."""
         self._graph = Graph(graph, threads=threads, providers=providers)
 

@@ -156,7 +156,7 @@ class Ct2Engine:
         self._tokens, self._positions = tokens, positions
         self._model = ctranslate2.Translator(
             folder, device="cpu", compute_type="int8" if int8 else "float32", inter_threads=1,
-            intra_threads=threads or 0,
+            intra_threads=threads or len(os.sched_getaffinity(0)),
         )  # fmt: skip
 
     def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:

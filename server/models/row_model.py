@@ -1,0 +1,70 @@
+"""What adapters have in common whose calls are rows of tokens: an engine, and runs of as many rows as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from sharedmodel import reply
+from sharedmodel.errors import BadArgument, Cancelled
+
+from ..machine.batches import Failed, split_and_retry
+from .embedding.packing import runs
+
+
+class Shrinking(Protocol):
+    """What every engine has."""
+
+    def shrink(self) -> None:
+        """Have the next run give back memory that the library holds and does not use."""
+
+
+Engine = TypeVar("Engine", bound=Shrinking)
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+class RowModel(Generic[Engine]):
+    """A loaded model, until it is closed."""
+
+    _engine: Engine | None = None
+
+    def __init__(self, tokens_per_run: int) -> None:
+        """Raises BadArgument for no number of tokens."""
+        if tokens_per_run < 1:
+            raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
+        self._budget = tokens_per_run
+
+    def shrink(self) -> None:
+        """Have the next run give back memory that the library holds and does not use."""
+        engine = self._engine
+        if engine is not None:
+            engine.shrink()
+
+    def close(self) -> None:
+        """Lets the model go. Calls that are running keep it until they are done."""
+        self._engine = None
+
+    def _opened(self) -> Engine:
+        engine = self._engine
+        if engine is None:
+            raise RuntimeError("this model is closed")
+        return engine
+
+    def _each(
+        self,
+        rows: Sequence[Row],
+        lengths: Sequence[int],
+        run: Callable[[Sequence[Row]], Sequence[Result]],
+        beams: int = 1,
+    ) -> Iterator[tuple[int, Result]]:
+        """Each row's number and what ``run`` makes of it, as it is made; a row is ``beams`` times its length."""
+        for chosen in runs(lengths, max(1, self._budget // beams)):
+            if reply.cancelled():
+                raise Cancelled("the call was cancelled while it ran")
+            # What does not fit into memory together is halved, and halved again.
+            some = split_and_retry([rows[number] for number in chosen], run, between=self.shrink)
+            for number, one in zip(chosen, some, strict=True):
+                if isinstance(one, Failed):
+                    raise one.error
+                yield number, one
