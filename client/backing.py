@@ -111,6 +111,13 @@ def about(kind: str) -> dict[str, Any]:
     return told
 
 
+def on_hub(name: str, revision: str | None, cache: Any, local_only: bool = False) -> dict[str, Any]:
+    """Options that mean a model by its name on the hub, without those that are not set."""
+    place = None if cache is None else os.path.abspath(cache)
+    options = {"name": name, "revision": revision, "cache_folder": place, "local_files_only": bool(local_only) or None}
+    return {option: value for option, value in options.items() if value is not None}
+
+
 def file_path(path: str | os.PathLike[str]) -> str:
     """An absolute path to the same file, the same for all who name it through links to its folder.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 Text = str | list[str]  # a pair is two
+Some = TypeVar("Some", str, list[str], str | list[str])
 
 NEITHER: Final = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
 # In one call, which nobody else's come in between; one text may be longer.
@@ -18,12 +19,14 @@ def length(text: Text) -> int:
     return len(text) if isinstance(text, str) else sum(map(len, text))
 
 
-def parts(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+def parts(
+    texts: Sequence[Some], most: int = _MOST, most_characters: int = _MOST_CHARACTERS
+) -> Iterator[Sequence[Some]]:
     """What goes in one call each: not too many texts, of not too many characters together."""
     start = characters = 0
     for number, text in enumerate(texts):
         characters += length(text)
-        if number > start and (characters > _MOST_CHARACTERS or number - start == _MOST):
+        if number > start and (characters > most_characters or number - start == most):
             yield texts[start:number]
             start, characters = number, length(text)
     if start < len(texts):

@@ -20,9 +20,8 @@ from tests.m3_models import NEEDED, TEXTS, loads_torch, near, tiny_m3
 for needed in NEEDED:
     pytest.importorskip(needed)
 
-from sharedmodel.client import connect  # noqa: E402
+from sharedmodel.client import connect, front  # noqa: E402
 from sharedmodel.client.FlagEmbedding import BGEM3FlagModel  # noqa: E402
-from sharedmodel.client.FlagEmbedding import model as model_module  # noqa: E402
 from sharedmodel.client.FlagEmbedding.wanting import wanted  # noqa: E402
 from sharedmodel.server.matching import Wanted, find  # noqa: E402
 from sharedmodel.server.models.bgem3 import BgeM3Model  # noqa: E402
@@ -78,7 +77,7 @@ class Here:
 def ours(server: Server, request: pytest.FixtureRequest) -> BGEM3FlagModel:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(model_module, "Backing", Here)
+            patch.setattr(front, "Backing", Here)
         return BGEM3FlagModel(tiny_m3(), devices="cpu")
 
 

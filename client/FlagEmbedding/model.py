@@ -7,9 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sharedmodel.client.backing import Backing
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse, refused
 from sharedmodel.client.texts import length, parts
 
@@ -23,7 +21,7 @@ _POOL: Final = "the host serves any number of processes"
 _MOST: Final = 1 << 60  # which the host takes for no limit
 
 
-class BGEM3FlagModel:
+class BGEM3FlagModel(StandIn):
     """Dense, lexical and ColBERT vectors of texts by a model in the host. Two with equal arguments share one.
 
     Arguments as `FlagEmbedding.BGEM3FlagModel`; those that would change where the model runs raise
@@ -76,9 +74,7 @@ class BGEM3FlagModel:
         means = wanted(
             model_name_or_path, half=bool(use_fp16), brain=bool(use_bf16), pooling=pooling_method, cache=cache_dir
         )
-        with as_the_library(twin_of):
-            self._backing = Backing(means)
-            card = self._backing.call(lambda model: model.card())
+        card = self._obtained(means)
         self._normalize = bool(normalize_embeddings)
         self._own_length: int = card["max_length"]
         if 0 < colbert_dim != card["colbert_size"]:
@@ -237,14 +233,7 @@ class BGEM3FlagModel:
             raise OverflowError("can't convert negative int to unsigned")
         return min(operator.index(most), _MOST)
 
-    def _call(self, method: str, *args: Any) -> Any:
-        with as_the_library(twin_of):
-            return self._backing.call(lambda model: getattr(model, method)(*args))
-
     def __getattr__(self, name: str) -> Any:
         if name in _IN_HOST:
             raise AttributeError(f"BGEM3FlagModel.{name} is in the host and not carried by this stand-in")
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
-    def __repr__(self) -> str:
-        return f"<BGEM3FlagModel in the host: {self._backing.wanted.name}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.client.backing import Wanted, file_path, on_hub
 from sharedmodel.client.refusing import refuse
 
 _POOLINGS: Final = ("cls", "mean", "last_token")
@@ -26,10 +26,7 @@ def wanted(given: Any, *, half: bool, brain: bool, pooling: str, cache: str | No
         options["pooling"] = pooling
     if os.path.exists(given):
         return Wanted.of("bgem3", options, {"path": file_path(given)})
-    options["name"] = os.fspath(given)
-    if cache is not None:
-        options["cache_folder"] = os.path.abspath(cache)
-    return Wanted.of("bgem3", options, {})
+    return Wanted.of("bgem3", {**options, **on_hub(os.fspath(given), None, cache)}, {})
 
 
 def devices(given: Any) -> list[str]:

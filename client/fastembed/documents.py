@@ -6,14 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from sharedmodel.client.texts import NEITHER, Text, crossing, parts
 
 Made = TypeVar("Made")
-
-_NEITHER: Final = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
-# In one call, which nobody else's come in between; one document may be longer.
-_MOST: Final = 64
-_MOST_CHARACTERS: Final = 1 << 16
 
 
 def batches(documents: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -27,17 +24,7 @@ def batches(documents: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def texts_of(batch: list[Any]) -> list[list[Any]]:
     """What goes in one call each. Raises TypeError for what is no text, in the tokenizers' words."""
-    calls: list[list[Any]] = [[]]
-    characters = 0
-    for document in batch:
-        text = _text(document)
-        length = sum(map(len, text)) if isinstance(text, list) else len(text)
-        characters += length
-        if calls[-1] and (characters > _MOST_CHARACTERS or len(calls[-1]) == _MOST):
-            calls.append([])
-            characters = length
-        calls[-1].append(text)
-    return calls
+    return [list(part) for part in parts([_text(document) for document in batch])]
 
 
 def side_by_side(items: Iterable[Any], make: Callable[[Any], Made], width: int) -> Iterator[Made]:
@@ -56,19 +43,11 @@ def side_by_side(items: Iterable[Any], make: Callable[[Any], Made], width: int) 
                 future.cancel()
 
 
-def _text(document: Any) -> str | list[str]:
+def _text(document: Any) -> Text:
     if isinstance(document, str):
-        return _crossing(document)
+        return crossing(document)
     if isinstance(document, bytes):
         raise TypeError("TextInputSequence must be str")
     if isinstance(document, list | tuple) and len(document) == 2 and all(isinstance(part, str) for part in document):
-        return [_crossing(part) for part in document]
-    raise TypeError(_NEITHER)
-
-
-def _crossing(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise TypeError(_NEITHER) from None
-    return str(text)
+        return [crossing(part) for part in document]
+    raise TypeError(NEITHER)

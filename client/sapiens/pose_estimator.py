@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sharedmodel.client.backing import Backing, Wanted, file_path
+from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.client.front import StandIn
 from sharedmodel.client.host import Model
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
 from sharedmodel.client.raising import as_the_library
 from sharedmodel.tensor import Array
 
@@ -25,7 +25,7 @@ class Poses(NamedTuple):
     scores: Array
 
 
-class PoseEstimator:
+class PoseEstimator(StandIn):
     """Keypoints of people, 133 by Sapiens' models of COCO-WholeBody. Two with equal arguments share one model.
 
     model       a torchscript or an ONNX file: images (rows, 3, height, width) to heat maps
@@ -43,9 +43,7 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size is 1 or more, not {batch_size}")
         sizes = {name: size for name, size, usual in (("height", height, 1024), ("width", width, 768)) if size != usual}
-        with as_the_library(twin_of):
-            self._backing = Backing(Wanted.of("sapiens", sizes, {"path": file_path(model)}))
-            card = self._backing.call(lambda model: model.card())
+        card = self._obtained(Wanted.of("sapiens", sizes, {"path": file_path(model)}))
         self._shape: tuple[int, int] = tuple(card["image"])
         self._most: int | None = card["rows"]
         self.keypoints: int = card["keypoints"]
@@ -80,8 +78,5 @@ class PoseEstimator:
             found: Array = model.heatmaps(images)
             return found
 
-        with as_the_library(twin_of):
+        with as_the_library(self._twin):
             return self._backing.call(run)
-
-    def __repr__(self) -> str:
-        return f"<PoseEstimator in the host: {self._backing.wanted.name}>"

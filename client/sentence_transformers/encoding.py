@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse
 from sharedmodel.client.texts import Text, length, parts
 from sharedmodel.tensor import Array
@@ -35,7 +34,7 @@ _DEPRECATED = (
 logger = logging.getLogger("sentence_transformers.base.model")
 
 
-class Encoding:
+class Encoding(StandIn):
     """The part of a SentenceTransformer that encodes."""
 
     prompts: dict[str, str]
@@ -133,8 +132,7 @@ class Encoding:
 
         if not inputs:
             return {}
-        with as_the_library(twin_of):
-            found = self._call("tokenize", texts_of(inputs), self._max_length(), prompt or "")
+        found = self._call("tokenize", texts_of(inputs), self._max_length(), prompt or "")
         tensors = {name: torch.from_numpy(value) for name, value in found.items() if name != "prompt_length"}
         told = {"prompt_length": found["prompt_length"]} if "prompt_length" in found else {}
         return {**tensors, "modality": "text", **told}
@@ -166,7 +164,7 @@ class Encoding:
     def _batches(self, method: str, texts: list[Text], prompt: str, batch_size: int, shown: bool) -> Any:
         order = sorted(range(len(texts)), key=lambda place: -length(texts[place]))
         more = (self._max_length(), prompt, *((self._include_prompt,) if method == "embed" else ()))
-        with progress.watched(range(0, len(texts), batch_size), shown) as starts, as_the_library(twin_of):
+        with progress.watched(range(0, len(texts), batch_size), shown) as starts:
             for start in starts:
                 places = order[start : start + batch_size]
                 for part in parts([texts[place] for place in places]):
@@ -214,7 +212,4 @@ class Encoding:
         return prompt or ""
 
     def _max_length(self) -> int | None:
-        raise NotImplementedError
-
-    def _call(self, method: str, *args: Any) -> Any:
         raise NotImplementedError

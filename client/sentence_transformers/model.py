@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sharedmodel.client.backing import Backing
-from sharedmodel.client.onnxruntime.capi.onnxruntime_pybind11_state import twin_of
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import Placed
 
 from . import similarity
 from .absent import ATTRIBUTES, Absent
@@ -21,7 +19,7 @@ _ENDLESS: Final = 10**20
 _MOST: Final = 1 << 60  # which the host takes for no limit, as the library does what is longer than the above
 
 
-class SentenceTransformer(Encoding, Absent):
+class SentenceTransformer(Encoding, Absent, Placed):
     """Vectors of texts by a model in the host. Two with equal arguments share one.
 
     Arguments as `sentence_transformers.SentenceTransformer`; those that would change the model itself, or where
@@ -63,9 +61,7 @@ class SentenceTransformer(Encoding, Absent):
         found = wanted(
             model_name_or_path, revision=revision, cache_folder=cache_folder, local_files_only=local_files_only
         )
-        with as_the_library(twin_of):
-            self._backing = Backing(found)
-            card: dict[str, Any] = self._call("card")
+        card = self._obtained(found)
         self._size: int = card["size"]
         self._own_length: int = card["max_length"]
         self._length: Any = card["max_length"]
@@ -156,15 +152,6 @@ class SentenceTransformer(Encoding, Absent):
         return self.get_embedding_dimension()
 
     @property
-    def device(self) -> Any:
-        """Where tensors are that it gives: "cpu", as a torch.device where torch is installed."""
-        try:
-            import torch
-        except ImportError:
-            return "cpu"
-        return torch.device("cpu")
-
-    @property
     def modalities(self) -> list[str]:
         """Text."""
         return ["text"]
@@ -186,24 +173,10 @@ class SentenceTransformer(Encoding, Absent):
         check_device(device, "SentenceTransformer.to")
         return self
 
-    def cpu(self) -> SentenceTransformer:
-        """Nothing to do."""
-        return self
-
-    def eval(self) -> SentenceTransformer:
-        """Nothing to do: it never trains."""
-        return self
-
-    def _call(self, method: str, *args: Any) -> Any:
-        return self._backing.call(lambda model: getattr(model, method)(*args))
-
     def __getattr__(self, name: str) -> Any:
         if name in ATTRIBUTES:
             raise AttributeError(f"SentenceTransformer.{name} is not carried by this stand-in: {ATTRIBUTES[name]}")
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
-    def __repr__(self) -> str:
-        return f"<SentenceTransformer in the host: {self._backing.wanted.name}>"
 
 
 def _renamed(old: str, new: str) -> None:

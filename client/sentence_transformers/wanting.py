@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.client.backing import Wanted, file_path, on_hub
 from sharedmodel.client.refusing import refuse
 
 _ORGANIZATION: Final = "sentence-transformers"
@@ -30,14 +30,7 @@ def wanted(given: Any, *, revision: str | None, cache_folder: str | None, local_
     if given.count("/") > 1:
         raise FileNotFoundError(f"Path {given} not found")
     name = given if "/" in given or given.lower().startswith(_BARE) else f"{_ORGANIZATION}/{given}"
-    options: dict[str, Any] = {"name": name}
-    if revision is not None:
-        options["revision"] = revision
-    if cache_folder is not None:
-        options["cache_folder"] = os.path.abspath(cache_folder)
-    if local_files_only:
-        options["local_files_only"] = True
-    return Wanted.of("embedder", options, {})
+    return Wanted.of("embedder", on_hub(name, revision, cache_folder, local_files_only), {})
 
 
 def check_rest(device: Any, backend: Any, rest: dict[str, Any]) -> None:

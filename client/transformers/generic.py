@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse
 
 from . import pictures
@@ -23,10 +23,11 @@ _IGNORED: Final = ("num_workers", "timeout")
 _PLAIN: Final = (str, int, float, bool, type(None))
 
 
-class Pipeline:
+class Pipeline(StandIn):
     """A task, and the model in the host that does it. Made by `pipeline`; light, and it pickles by reference."""
 
     framework = "pt"
+    _twin = staticmethod(pictures.twin_of)
 
     def __init__(self, task: str, backing: Backing, options: dict[str, Any]) -> None:
         self.task = task
@@ -90,17 +91,10 @@ class Pipeline:
             return {"question": question, "context": context}, options
         return inputs, options
 
-    def _call(self, method: str, *args: Any) -> Any:
-        with as_the_library(pictures.twin_of):
-            return self._backing.call(lambda model: getattr(model, method)(*args))
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         raise AttributeError(f"Pipeline.{name} is not part of this stand-in: the model is in the host")
-
-    def __repr__(self) -> str:
-        return f"<Pipeline in the host: {self._backing.wanted.name}>"
 
 
 def _read(task: str, options: dict[str, Any]) -> dict[str, Any]:

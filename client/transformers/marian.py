@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import Placed
 from sharedmodel.client.refusing import refuse, refused
 
 from .encoding import listed
-from .tokenizer import backing
-from .wanting import check_device, twin_of
+from .pretrained import Pretrained
+from .wanting import check_device
 
 _MOST: Final = 32  # rows in one call, which nobody else's come in between
 _PLAIN: Final = (str, int, float, bool, type(None))
@@ -45,7 +45,7 @@ class GenerationConfig:
         return dict(self.settings)
 
 
-class MarianMTModel:
+class MarianMTModel(Placed, Pretrained):
     """A model of translation in the host. Made by `from_pretrained`; light, and it pickles by reference."""
 
     main_input_name: Final = "input_ids"
@@ -59,7 +59,7 @@ class MarianMTModel:
     half = refused("MarianMTModel.half", "in which precision it runs is the host's choice")
 
     def __init__(self, model: Backing) -> None:
-        self._backing = model
+        super().__init__(model)
         card: dict[str, Any] = self._call("card")
         self.generation_config = GenerationConfig()
         self.config = SimpleNamespace(
@@ -67,11 +67,6 @@ class MarianMTModel:
             pad_token_id=card["pad"], decoder_start_token_id=card["start"], max_position_embeddings=card["longest"],
             _name_or_path=str(model.wanted.options.get("path") or model.wanted.options.get("name")),
         )  # fmt: skip
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> MarianMTModel:
-        """Of a folder, or of a name on the hub. Raises OSError where there is none."""
-        return cls(backing(cls.__name__, pretrained_model_name_or_path, options))
 
     def generate(self, inputs: Any = None, *, input_ids: Any = None, attention_mask: Any = None, **options: Any) -> Any:
         """Token ids (rows * num_return_sequences, longest), padded: a tensor for a tensor, else an array.
@@ -93,39 +88,10 @@ class MarianMTModel:
         ]
         return _like(given, _beside(found, self.config.pad_token_id))
 
-    @property
-    def device(self) -> Any:
-        """Where tensors are that it gives: "cpu", as a torch.device where torch is installed."""
-        try:
-            import torch
-        except ImportError:
-            return "cpu"
-        return torch.device("cpu")
-
     def to(self, device: Any = None, **_: Any) -> MarianMTModel:
         """Nothing to do for "cpu"; raises NotImplementedError for others."""
         check_device("MarianMTModel.to", device)
         return self
-
-    def cpu(self) -> MarianMTModel:
-        """Nothing to do."""
-        return self
-
-    def eval(self) -> MarianMTModel:
-        """Nothing to do: it never trains."""
-        return self
-
-    def _call(self, method: str, *args: Any) -> Any:
-        with as_the_library(twin_of):
-            return self._backing.call(lambda model: getattr(model, method)(*args))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise AttributeError(f"MarianMTModel.{name} is not part of this stand-in: {_INSIDE}")
-
-    def __repr__(self) -> str:
-        return f"<MarianMTModel in the host: {self._backing.wanted.name}>"
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:

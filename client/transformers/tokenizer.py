@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.raising import as_the_library
 from sharedmodel.client.refusing import refuse
 
 from .encoding import BatchEncoding, formed, listed
-from .wanting import check_rest, twin_of, wanted
+from .pretrained import Pretrained
 
 _PADDING: Final = {False: None, None: None, "do_not_pad": None, True: "longest", "longest": "longest"}
 _CUT: Final = (True, "longest_first", "only_first")
@@ -22,15 +21,16 @@ _OTHERS: Final[dict[str, tuple[Any, ...]]] = {
 }  # fmt: skip
 
 
-class MarianTokenizer:
+class MarianTokenizer(Pretrained):
     """The tokenizer of a model in the host. Made by `from_pretrained`; light, and it pickles by reference."""
 
     unk_token, eos_token, pad_token = "<unk>", "</s>", "<pad>"
     model_input_names: Final = ["input_ids", "attention_mask"]
     padding_side = "right"
+    _inside = "the tokenizer is in the host"
 
     def __init__(self, backing: Backing) -> None:
-        self._backing = backing
+        super().__init__(backing)
         card: dict[str, Any] = self._call("card")
         self.model_max_length: int = card["max_length"]
         self.eos_token_id, self.pad_token_id, self.unk_token_id = card["eos"], card["pad"], card["unknown"]
@@ -38,11 +38,6 @@ class MarianTokenizer:
         self.supported_language_codes: list[str] = card["codes"]
         self.vocab_size: int = card["vocabulary"]
         self.name_or_path = str(backing.wanted.options.get("path") or backing.wanted.options.get("name"))
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> MarianTokenizer:
-        """Of a folder, or of a name on the hub. Raises OSError where there is none."""
-        return cls(backing(cls.__name__, pretrained_model_name_or_path, options))
 
     def __call__(
         self,
@@ -139,26 +134,6 @@ class MarianTokenizer:
             )
         ids = [row + [self.pad_token_id] * (width - len(row)) for row in rows]
         return ids, [[1] * len(row) + [0] * (width - len(row)) for row in rows]
-
-    def _call(self, method: str, *args: Any) -> Any:
-        with as_the_library(twin_of):
-            return self._backing.call(lambda model: getattr(model, method)(*args))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise AttributeError(f"MarianTokenizer.{name} is not part of this stand-in: the tokenizer is in the host")
-
-    def __repr__(self) -> str:
-        return f"<MarianTokenizer in the host: {self._backing.wanted.name}>"
-
-
-def backing(what: str, given: Any, options: dict[str, Any]) -> Backing:
-    """The model of translation that the arguments of `from_pretrained` mean."""
-    place = {name: options.pop(name) for name in ("revision", "cache_dir", "local_files_only") if name in options}
-    check_rest(f"{what}.from_pretrained", options)
-    with as_the_library(twin_of):
-        return Backing(wanted("translator", given, **place))
 
 
 def texts_of(given: Any) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.raising import as_the_library
+from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse
+from sharedmodel.client.texts import parts
 
 from .marian import MarianMTModel, plain
 from .tokenizer import MarianTokenizer, texts_of
@@ -23,13 +24,14 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
 _UNCUT: Final = (None, False, "do_not_truncate")
 
 
-class TranslationPipeline:
+class TranslationPipeline(StandIn):
     """Texts to their translations, by a model in the host. Made by `pipeline`; light, and it pickles by reference.
 
     A text that is longer than the model takes is translated sentence by sentence.
     """
 
     framework = "pt"
+    _twin = staticmethod(twin_of)
 
     def __init__(self, task: str, backing: Backing, options: dict[str, Any]) -> None:
         self.task = task
@@ -67,7 +69,7 @@ class TranslationPipeline:
         if cut or tensors:
             return [self._by_ids(text, settings, cut, tensors) for text in texts]
         found: list[Any] = []
-        for part in _parts(texts, size):
+        for part in parts(texts, size, _MOST_CHARACTERS):
             found += self._call("translate", part, settings)
         each = [[one] if isinstance(one, str) else one for one in found]
         return [[{"translation_text": text} for text in texts] for texts in each]
@@ -91,24 +93,3 @@ class TranslationPipeline:
             if value is not None and value not in allowed:
                 refuse(f"TranslationPipeline()(..., {name}=...)", "Marian's models know nothing of it")
         return plain({**self.model.generation_config.settings, **options}), cut, tensors, min(size, _MOST)
-
-    def _call(self, method: str, *args: Any) -> Any:
-        with as_the_library(twin_of):
-            return self._backing.call(lambda model: getattr(model, method)(*args))
-
-    def __repr__(self) -> str:
-        return f"<TranslationPipeline in the host: {self._backing.wanted.name}>"
-
-
-def _parts(texts: list[str], size: int) -> Iterator[list[str]]:
-    """What goes in one call each: not too many texts, of not too many characters together."""
-    part: list[str] = []
-    characters = 0
-    for text in texts:
-        characters += len(text)
-        if part and (len(part) == size or characters > _MOST_CHARACTERS):
-            yield part
-            part, characters = [], len(text)
-        part.append(text)
-    if part:
-        yield part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.client.backing import Wanted, file_path, on_hub
 from sharedmodel.client.refusing import refuse
 
 # Arguments that change nothing here, and which values they may have; None is one for each.
@@ -38,14 +38,8 @@ def wanted(
         return Wanted.of(kind, options, {"path": file_path(given)})
     if os.path.isabs(given) or given.count("/") > 1:
         raise OSError(f"Can't load the model: {given} is no folder, and no name on the hub")
-    options["name"] = given
-    if revision not in (None, "main"):
-        options["revision"] = revision
-    if cache_dir is not None:
-        options["cache_folder"] = os.path.abspath(cache_dir)
-    if local_files_only:
-        options["local_files_only"] = True
-    return Wanted.of(kind, options, {})
+    named = on_hub(given, None if revision == "main" else revision, cache_dir, local_files_only)
+    return Wanted.of(kind, {**options, **named}, {})
 
 
 def check_rest(what: str, rest: dict[str, Any]) -> None:
