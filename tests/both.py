@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from .servers import Server, started
 
@@ -28,6 +29,14 @@ def embedded_host() -> Iterator[Server]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextmanager
+def found_host() -> Iterator[Server]:
+    """The same, and stand-ins of this process find it."""
+    with embedded_host() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
+        yield server
+
+
 def outcome(call: Callable[[], Any]) -> Any:
     """What a call gives; or the name of the class and the message of what it raises, without addresses."""
     try:
@@ -36,6 +45,22 @@ def outcome(call: Callable[[], Any]) -> Any:
         # pybind's own errors print the objects that they were given.
         text = re.sub(r"0x[0-9a-f]+", "0x", str(exc).split("Invoked with")[0])
         return type(exc).__name__, text
+
+
+class Pair:
+    """An object of a library and its stand-in. ``same``: what raises where results differ."""
+
+    ours: Any
+    theirs: Any
+    same: Callable[[Any, Any], None]
+
+    def outcomes(self, call: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """What comes of a call of each."""
+        return outcome(lambda: call(self.ours)), outcome(lambda: call(self.theirs))
+
+    def alike(self, call: Callable[[Any], Any]) -> None:
+        """The same values, or the same mistake."""
+        self.same(*self.outcomes(call))
 
 
 def alike(ours: Any, theirs: Any) -> None:

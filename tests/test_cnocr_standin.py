@@ -25,7 +25,7 @@ from sharedmodel.client.cnocr import CnOcr  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
 from tests import doc_pages  # noqa: E402
-from tests.both import alike, embedded_host, outcome  # noqa: E402
+from tests.both import alike, found_host, outcome  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import lines_of  # noqa: E402
 
@@ -54,24 +54,17 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with embedded_host() as server:
+    with found_host() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def address(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
-
-
-@pytest.fixture(scope="module")
-def pair(address: None) -> Pair:
+def pair(server: Server) -> Pair:
     return Pair()
 
 
 @pytest.fixture(scope="module")
-def naive(address: None) -> Pair:
+def naive(server: Server) -> Pair:
     return Pair(det_model_name="naive_det")
 
 
@@ -261,7 +254,7 @@ def test_a_configured_server_gives_the_model_it_lists_and_says_how_to_add_anothe
 
 
 def test_what_its_page_in_the_documentation_says_works(
-    address: None, page: tuple[pages.Page, Path], tmp_path: Path
+    server: Server, page: tuple[pages.Page, Path], tmp_path: Path
 ) -> None:
     page[0].image.save(tmp_path / "page.png")
     assert doc_pages.prints("cnocr", tmp_path) == list(page[0].lines)

@@ -27,8 +27,8 @@ from sharedmodel.server.models import rapid  # noqa: E402
 from sharedmodel.server.models.cnstd import CnStdModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
 from tests import doc_pages  # noqa: E402
-from tests.both import alike, embedded_host, outcome  # noqa: E402
-from tests.servers import running_server  # noqa: E402
+from tests.both import alike, found_host, outcome  # noqa: E402
+from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import boxes_of  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the library is imported once
@@ -57,24 +57,23 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[None]:
-    with embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
+def server() -> Iterator[Server]:
+    with found_host() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def pair(address: None) -> Pair:
+def pair(server: Server) -> Pair:
     return Pair()
 
 
 @pytest.fixture(scope="module")
-def turning(address: None) -> Pair:
+def turning(server: Server) -> Pair:
     return Pair(use_angle_clf=True, angle_clf_configs={"model_fp": files()[1]}, unclip_ratio=2.0)
 
 
 @pytest.fixture(scope="module")
-def older(address: None, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def older(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     onnx = pytest.importorskip("onnx")
     model, path = onnx.load(files()[0]), tmp_path_factory.mktemp("older") / "det.onnx"
     for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
@@ -227,7 +226,7 @@ def test_threads_and_processes_share_one_copy(pair: Pair, page: tuple[pages.Page
 
 
 def test_what_its_page_in_the_documentation_says_works(
-    address: None, page: tuple[pages.Page, Path], tmp_path: Path
+    server: Server, page: tuple[pages.Page, Path], tmp_path: Path
 ) -> None:
     page[0].image.crop((0, 0, 300, 208)).save(tmp_path / "page.png")
     found = doc_pages.prints("cnstd", tmp_path)

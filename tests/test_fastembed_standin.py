@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,9 +23,9 @@ from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.fastembed import TextEmbedding  # noqa: E402
 from sharedmodel.client.fastembed.common.model_description import ModelSource, PoolingType  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
-from tests import doc_pages  # noqa: E402
-from tests.both import alike, embedded_host, outcome  # noqa: E402
-from tests.servers import running_server  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
+from tests.both import alike, found_host, outcome  # noqa: E402
+from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import passages_of  # noqa: E402
 
 NAME = "local/minilm"
@@ -34,19 +34,20 @@ WAYS = {"mean": (PoolingType.MEAN, False), "cls": (PoolingType.CLS, True), "last
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[None]:
-    with offline_with_cache(), embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
+def server() -> Iterator[Server]:
+    with offline_with_cache(), found_host() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def folder(address: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     return for_fastembed(tmp_path_factory.mktemp("models") / "minilm")
 
 
-class Pair:
+class Pair(both.Pair):
     """fastembed's class and its stand-in, and an object of each."""
+
+    same = staticmethod(close)
 
     def __init__(self, folder: str, name: str = NAME, **options: Any) -> None:
         from fastembed import TextEmbedding as Real
@@ -54,10 +55,6 @@ class Pair:
         self.real = Real
         self.ours = TextEmbedding(name, specific_model_path=folder, **options)
         self.theirs = Real(name, specific_model_path=folder, **options)
-
-    def alike(self, call: Callable[[Any], Any]) -> None:
-        """The same values, or the same mistake."""
-        close(*(outcome(lambda each=each: call(each)) for each in (self.ours, self.theirs)))
 
 
 def _lists(cls: Any, name: str) -> bool:

@@ -27,7 +27,7 @@ from sharedmodel.server.matching import Wanted, find  # noqa: E402
 from sharedmodel.server.models.bgem3 import BgeM3Model  # noqa: E402
 from sharedmodel.server.settings import ModelSettings  # noqa: E402
 from tests import doc_pages  # noqa: E402
-from tests.both import embedded_host, outcome  # noqa: E402
+from tests.both import found_host, outcome  # noqa: E402
 from tests.embedding_models import offline_with_cache  # noqa: E402
 from tests.servers import Server  # noqa: E402
 from tests.standin_workers import dense_of  # noqa: E402
@@ -57,8 +57,7 @@ def theirs(offline: None) -> Any:
 
 @pytest.fixture(scope="module")
 def server(offline: None) -> Iterator[Server]:
-    with embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
+    with found_host() as server:
         yield server
 
 

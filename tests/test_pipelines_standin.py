@@ -27,8 +27,8 @@ from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.transformers import pipeline  # noqa: E402
 from sharedmodel.server.matching import Wanted, find  # noqa: E402
 from sharedmodel.server.settings import ModelSettings  # noqa: E402
-from tests import doc_pages  # noqa: E402
-from tests.both import embedded_host, outcome  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
+from tests.both import found_host  # noqa: E402
 from tests.servers import Server  # noqa: E402
 from tests.standin_workers import piped  # noqa: E402
 
@@ -37,18 +37,11 @@ TEXTS = ["the cat sees a dog .", "two red birds", "yesterday this teacher bought
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with offline_with_cache(), embedded_host() as server:
+    with offline_with_cache(), one_thread(), found_host() as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def address(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, one_thread():
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
-
-
-class Pair:
+class Pair(both.Pair):
     """The library's pipeline and its stand-in."""
 
     def __init__(self, task: str, **options: Any) -> None:
@@ -59,7 +52,7 @@ class Pair:
 
     def alike(self, call: Callable[[Any], Any]) -> None:
         """The same values, or a mistake of the same kind."""
-        ours, theirs = (outcome(lambda each=each: call(each)) for each in (self.ours, self.theirs))
+        ours, theirs = self.outcomes(call)
         if isinstance(theirs, tuple):
             assert ours == theirs or ours[0] == theirs[0], (ours, theirs)
         else:
@@ -86,7 +79,7 @@ def nearly(ours: Any, theirs: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def pairs(address: None) -> dict[str, Pair]:
+def pairs(server: Server) -> dict[str, Pair]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {task: Pair(task) for task in heads.TASKS if task != "question-answering"}
@@ -171,7 +164,7 @@ def test_pictures_are_classified_as_the_library_does_it(pairs: dict[str, Pair], 
         pair.ours("https://example.org/a.png")
 
 
-def test_questions_are_answered_out_of_their_context(address: None) -> None:
+def test_questions_are_answered_out_of_their_context(server: Server) -> None:
     import torch
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
@@ -210,7 +203,7 @@ def test_questions_are_answered_out_of_their_context(address: None) -> None:
         answer(pairs[0], foo=1)
 
 
-def test_what_is_not_carried_says_so_by_name(address: None) -> None:
+def test_what_is_not_carried_says_so_by_name(server: Server) -> None:
     folder = heads.folder("text-classification")
     for call in (
         lambda: pipeline("ner", model=folder, device="cuda"),
@@ -229,7 +222,7 @@ def test_what_is_not_carried_says_so_by_name(address: None) -> None:
         pipeline("text-classification", model=folder).tokenizer  # noqa: B018
 
 
-def test_processes_and_threads_share_one_copy(address: None) -> None:
+def test_processes_and_threads_share_one_copy(server: Server) -> None:
     folder = heads.folder("text-classification")
     classify = pipeline("text-classification", model=folder)
     expected = classify(TEXTS)
@@ -242,7 +235,7 @@ def test_processes_and_threads_share_one_copy(address: None) -> None:
         assert sum(name.startswith("pipeline-text_classification") for name in host.models()) == 1
 
 
-def test_the_programs_of_its_page_run(address: None, tmp_path: Path) -> None:
+def test_the_programs_of_its_page_run(server: Server, tmp_path: Path) -> None:
     (tmp_path / "sst2").symlink_to(heads.folder("text-classification"))
     one, several = doc_pages.prints("transformers", tmp_path)
     assert one.startswith("[{'label': '") and several.count("'score'") == 4

@@ -28,7 +28,7 @@ from sharedmodel.server.models.made import digest, kept, run_maker  # noqa: E402
 from sharedmodel.server.models.pose_export import exported  # noqa: E402
 from sharedmodel.server.models.sapiens import SapiensModel  # noqa: E402
 from tests import doc_pages, onnx_graphs  # noqa: E402
-from tests.both import embedded_host  # noqa: E402
+from tests.both import found_host  # noqa: E402
 from tests.embedding_models import offline_with_cache  # noqa: E402
 from tests.m3_models import loads_torch  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
@@ -50,8 +50,7 @@ def model() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(model: str) -> Iterator[Server]:
-    with embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
+    with found_host() as server:
         yield server
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,14 +26,16 @@ for needed in (*NEEDED, "sentence_transformers"):
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.sentence_transformers import SentenceTransformer  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
-from tests import doc_pages  # noqa: E402
-from tests.both import embedded_host, outcome  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
+from tests.both import found_host, outcome  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import vectors_of  # noqa: E402
 
 
-class Pair:
+class Pair(both.Pair):
     """The library's object and its stand-in, made with the same arguments."""
+
+    same = staticmethod(close)
 
     def __init__(self, **options: Any) -> None:
         from sentence_transformers import SentenceTransformer as Real
@@ -41,27 +43,15 @@ class Pair:
         self.real = Real
         self.ours, self.theirs = SentenceTransformer(minilm(), **options), Real(minilm(), device="cpu", **options)
 
-    def alike(self, call: Callable[[Any], Any]) -> None:
-        """The same values, or the same mistake."""
-        ours, theirs = (outcome(lambda each=each: call(each)) for each in (self.ours, self.theirs))
-        close(ours, theirs)
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with offline_with_cache(), embedded_host() as server:
+    with offline_with_cache(), found_host() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def address(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
-
-
-@pytest.fixture(scope="module")
-def pair(address: None) -> Pair:
+def pair(server: Server) -> Pair:
     return Pair()
 
 
@@ -156,7 +146,7 @@ def test_the_longest_text_may_be_set_on_each_object(pair: Pair) -> None:
             each.max_seq_length = 256
 
 
-def test_prompts_by_name_are_the_objects_own(address: None) -> None:
+def test_prompts_by_name_are_the_objects_own(server: Server) -> None:
     own = Pair(prompts={"query": "query: ", "passage": "passage: "}, default_prompt_name="passage", truncate_dim=64)
     assert own.ours.prompts == own.theirs.prompts and own.ours.get_embedding_dimension() == 64
     for method in ("encode", "encode_query", "encode_document"):
@@ -304,7 +294,7 @@ def test_a_configured_server_gives_the_model_it_lists_whatever_runs_it(
             SentenceTransformer("nobody/nothing")
 
 
-def test_what_its_page_in_the_documentation_says_works(address: None, tmp_path: Path) -> None:
+def test_what_its_page_in_the_documentation_says_works(server: Server, tmp_path: Path) -> None:
     os.symlink(minilm(), tmp_path / "minilm")
     sizes, alike = doc_pages.prints("sentence_transformers", tmp_path)
     first, question, weather = map(float, alike.strip("[]").split(","))

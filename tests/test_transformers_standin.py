@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,8 +27,8 @@ import sharedmodel.client.transformers as module  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.transformers import MarianMTModel, MarianTokenizer, pipeline  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
-from tests import doc_pages  # noqa: E402
-from tests.both import embedded_host, outcome  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
+from tests.both import found_host  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import translations_of  # noqa: E402
 
@@ -43,8 +43,10 @@ class Side:
             self.model, self.tokenizer = model.from_pretrained(folder()), tokenizer.from_pretrained(folder())
 
 
-class Pair:
+class Pair(both.Pair):
     """Both, called alike."""
+
+    same = staticmethod(close)
 
     def __init__(self) -> None:
         import transformers
@@ -52,31 +54,15 @@ class Pair:
         self.ours = Side(MarianMTModel, MarianTokenizer)
         self.theirs = Side(transformers.MarianMTModel, transformers.MarianTokenizer)
 
-    def outcomes(self, call: Callable[[Side], Any]) -> tuple[Any, Any]:
-        ours, theirs = (outcome(lambda each=each: call(each)) for each in (self.ours, self.theirs))
-        return ours, theirs
-
-    def alike(self, call: Callable[[Side], Any]) -> None:
-        """The same values, or the same mistake."""
-        ours, theirs = self.outcomes(call)
-        close(ours, theirs)
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with offline_with_cache(), embedded_host() as server:
+    with offline_with_cache(), found_host() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def address(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
-        yield
-
-
-@pytest.fixture(scope="module")
-def pair(address: None) -> Iterator[Pair]:
+def pair(server: Server) -> Iterator[Pair]:
     with one_thread():
         yield Pair()
 
@@ -189,7 +175,7 @@ def test_settings_are_each_objects_own(pair: Pair) -> None:
     close(other.generate(ids, generation_config=module.GenerationConfig(num_beams=1, max_length=128)), usual)
 
 
-def test_the_pipeline_gives_what_programs_for_version_4_expect(address: None) -> None:
+def test_the_pipeline_gives_what_programs_for_version_4_expect(server: Server) -> None:
     translate = pipeline("translation_en_to_zh", model=folder(), device=-1)
     texts = sentences(40)
     found = translate(texts)
@@ -252,7 +238,7 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
         pipeline("no-such-task", model=folder())
 
 
-def test_four_processes_and_many_threads_share_one_copy(address: None) -> None:
+def test_four_processes_and_many_threads_share_one_copy(server: Server) -> None:
     translate = pipeline("translation", model=folder())
     expected = translate(sentences(5))
     with ThreadPoolExecutor(4) as threads:
@@ -267,7 +253,7 @@ def test_four_processes_and_many_threads_share_one_copy(address: None) -> None:
         ]
 
 
-def test_it_goes_on_in_a_forked_child(address: None) -> None:
+def test_it_goes_on_in_a_forked_child(server: Server) -> None:
     code = """
 import os, sys
 from sharedmodel.client.transformers import pipeline
@@ -284,7 +270,7 @@ print(os.waitpid(child, 0)[1], translate("the cat sees a dog .") == before)
     assert done.stdout.split() == ["0", "True"], done.stderr
 
 
-def test_imports_inside_other_programs_give_it_too(address: None) -> None:
+def test_imports_inside_other_programs_give_it_too(server: Server) -> None:
     code = """
 import sys
 from sharedmodel.client import install

@@ -28,7 +28,7 @@ for needed in (*NEEDED, "fastembed", "sentence_transformers", "gunicorn"):
 
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.fastembed import TextEmbedding  # noqa: E402
-from tests.both import embedded_host  # noqa: E402
+from tests.both import found_host  # noqa: E402
 
 SOON = 20.0  # seconds: a host is there again within one or two
 DOCUMENTS = [f"He drove to stadium number {number}." for number in range(64)]
@@ -56,8 +56,7 @@ def job(tmp_path: Path) -> Iterator[tuple[TextEmbedding, Any]]:
     """A model that fastembed would give two workers, and its vectors by fastembed itself."""
     from fastembed import TextEmbedding as Real
 
-    with offline_with_cache(), embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
+    with offline_with_cache(), found_host() as server:
         folder = for_fastembed(tmp_path / "minilm")
         expected = np.array(list(Real(NAME, specific_model_path=folder, threads=1).embed(DOCUMENTS)))
         ours = TextEmbedding(NAME, specific_model_path=folder)

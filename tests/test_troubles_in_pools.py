@@ -27,7 +27,7 @@ from scripts.pages import make, write  # noqa: E402
 from sharedmodel.client.sapiens import PoseEstimator  # noqa: E402
 from sharedmodel.server.models.made import digest, kept, run_maker  # noqa: E402
 from tests import translation_models  # noqa: E402
-from tests.both import embedded_host  # noqa: E402
+from tests.both import embedded_host, found_host  # noqa: E402
 from tests.crowd import ROOT  # noqa: E402
 from tests.embedding_models import offline_with_cache  # noqa: E402
 from tests.servers import until, watching  # noqa: E402
@@ -60,8 +60,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def torchscript() -> Iterator[str]:
-    with offline_with_cache(), embedded_host() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDMODEL_ADDRESS", server.address)
+    with offline_with_cache(), found_host():
         name = f"tiny-pose-{digest([str(scripts.tiny_pose.__file__)])[:16]}.pt2"
         yield kept(name, lambda path: run_maker("scripts.tiny_pose", "no tiny pose model", "--to", path))
 
