@@ -23,6 +23,7 @@ from sharedmodel.server.canary import fingerprint  # noqa: E402
 from sharedmodel.server.models import rapid  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
+from tests.ocr_pages import one_page  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
 
@@ -53,11 +54,7 @@ def theirs() -> Any:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[pages.Page, Path]:
-    try:
-        made = pages.make(1, seed=11, lines=4)
-    except pages.FontMissing as error:
-        pytest.skip(str(error))
-    return made[0], pages.write(made, tmp_path_factory.mktemp("pages"))[0]
+    return one_page(tmp_path_factory.mktemp("pages"), 4, seed=11)
 
 
 def equal(ours: Any, expected: Any) -> bool:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ for needed in ("onnxruntime", "rapidocr", "torch", "PIL"):
 from PIL import Image  # noqa: E402
 
 from scripts import pages  # noqa: E402
-from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.cnocr import CnOcr  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
-from tests import doc_pages  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
+from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import lines_of  # noqa: E402
 
@@ -42,8 +39,10 @@ def files() -> dict[str, str]:
     }
 
 
-class Pair:
+class Pair(both.Pair):
     """CnOcr and its stand-in, made with the same arguments."""
+
+    same = staticmethod(alike)
 
     def __init__(self, **options: Any) -> None:
         with stand_in():
@@ -70,11 +69,7 @@ def naive(server: Server) -> Pair:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[pages.Page, Path]:
-    try:
-        made = pages.make(1, seed=5, lines=3)
-    except pages.FontMissing as error:
-        pytest.skip(str(error))
-    return made[0], pages.write(made, tmp_path_factory.mktemp("pages"))[0]
+    return one_page(tmp_path_factory.mktemp("pages"), 3)
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -146,8 +141,7 @@ def test_single_lines_give_what_cnocr_gives(pair: Pair, page: tuple[pages.Page, 
     path = tmp_path / "line.png"
     Image.fromarray(lines[0]).save(path)
     for form in (lines[0], path, str(path), lines[0][..., 0], lines[0].mean(-1)):
-        expected = outcome(lambda form=form: pair.theirs.ocr_for_single_line(form))
-        alike(outcome(lambda form=form: pair.ours.ocr_for_single_line(form)), expected)
+        pair.alike(lambda each, form=form: each.ocr_for_single_line(form))
     for many in (lines, tuple(lines), [path, *lines], [], np.stack([lines[0], lines[0]])):
         for batch in (1, 4):
             expected = pair.theirs.ocr_for_single_lines(many, batch_size=batch)
@@ -190,8 +184,7 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("case", CALLS)
 def test_a_wrong_call_raises_what_cnocr_raises(pair: Pair, page: tuple[pages.Page, Path], case: str) -> None:
     image = np.asarray(page[0].image)
-    expected = outcome(lambda: CALLS[case](pair.theirs, image))
-    alike(outcome(lambda: CALLS[case](pair.ours, image)), expected)
+    pair.alike(lambda each: CALLS[case](each, image))
 
 
 CONSTRUCTORS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -222,19 +215,8 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
 
 
 def test_threads_and_processes_share_one_copy(pair: Pair, page: tuple[pages.Page, Path]) -> None:
-    expected = pair.theirs.ocr(page[1])
     again = CnOcr(NAME, det_model_name="multi_PP-OCRv6_det_small", context="cpu", **files())
-    assert again._backing.wanted.name == pair.ours._backing.wanted.name
-    with ThreadPoolExecutor(3) as threads:
-        for found in threads.map(pair.ours.ocr, [page[1]] * 3):
-            alike(found, expected)
-    assert len(pickle.dumps(pair.ours)) < 2000
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        found, heavy = pool.submit(lines_of, pair.ours, str(page[1])).result()
-    alike(found, expected)
-    assert not heavy
-    with connect() as host:
-        assert pair.ours._backing.wanted.name in host.models()
+    share_one_copy(pair, again, "ocr", lines_of, page[1])
 
 
 def test_a_configured_server_gives_the_model_it_lists_and_says_how_to_add_another(

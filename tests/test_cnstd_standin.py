@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +23,9 @@ from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models import rapid  # noqa: E402
 from sharedmodel.server.models.cnstd import CnStdModel  # noqa: E402
 from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
-from tests import doc_pages  # noqa: E402
+from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
+from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import boxes_of  # noqa: E402
 
@@ -46,8 +44,10 @@ def files() -> tuple[str, str]:
     return str(models / "PP-OCRv6_det_small.onnx"), str(models / "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
 
 
-class Pair:
+class Pair(both.Pair):
     """CnStd and its stand-in, made with the same arguments."""
+
+    same = staticmethod(alike)
 
     def __init__(self, name: str = NAME, **options: Any) -> None:
         with stand_in():
@@ -84,11 +84,7 @@ def older(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[pages.Page, Path]:
-    try:
-        made = pages.make(1, seed=5, lines=2)
-    except pages.FontMissing as error:
-        pytest.skip(str(error))
-    return made[0], pages.write(made, tmp_path_factory.mktemp("pages"))[0]
+    return one_page(tmp_path_factory.mktemp("pages"), 2)
 
 
 def forms(page: tuple[pages.Page, Path]) -> dict[str, Any]:
@@ -177,8 +173,7 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("case", CALLS)
 def test_a_wrong_call_raises_what_cnstd_raises(pair: Pair, page: tuple[pages.Page, Path], case: str) -> None:
     image = np.asarray(page[0].image)
-    expected = outcome(lambda: CALLS[case](pair.theirs, image))
-    alike(outcome(lambda: CALLS[case](pair.ours, image)), expected)
+    pair.alike(lambda each: CALLS[case](each, image))
 
 
 CONSTRUCTORS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -210,19 +205,8 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
 
 
 def test_threads_and_processes_share_one_copy(pair: Pair, page: tuple[pages.Page, Path]) -> None:
-    expected = pair.theirs.detect(page[1])
     again = CnStd(NAME, rotated_bbox=True, context="cpu", model_fp=files()[0], use_angle_clf=False, **SMALL)
-    assert again._backing.wanted.name == pair.ours._backing.wanted.name
-    with ThreadPoolExecutor(3) as threads:
-        for found in threads.map(pair.ours.detect, [page[1]] * 3):
-            alike(found, expected)
-    assert len(pickle.dumps(pair.ours)) < 2000
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        found, heavy = pool.submit(boxes_of, pair.ours, str(page[1])).result()
-    alike(found, expected)
-    assert not heavy
-    with connect() as host:
-        assert pair.ours._backing.wanted.name in host.models()
+    share_one_copy(pair, again, "detect", boxes_of, page[1])
 
 
 def test_what_its_page_in_the_documentation_says_works(
