@@ -139,7 +139,7 @@ import sys
 import numpy as np
 from sharedmodel.server.machine.own import own_memory
 from sharedmodel.server.models.onnx import OnnxModel
-config = {"session.use_env_allocators": "0"} if sys.argv[2] == "own" else None
+config = {"session.use_env_allocators": "1"} if sys.argv[2] == "one" else None
 models = [OnnxModel(sys.argv[1], threads=1, config=config) for _ in range(4)]
 for model in models:
     model.run(None, {"x": np.ones((40000, 64), "f4")})
@@ -147,7 +147,7 @@ print(own_memory().rss)
 """
 
 
-def test_the_models_of_a_host_share_one_arena(path: Path) -> None:
+def test_models_of_a_host_share_one_arena_where_they_ask_for_it(path: Path) -> None:
     def taken(how: str) -> int:
         command = [sys.executable, "-c", _SEVERAL, str(path), how]
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout)

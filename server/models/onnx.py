@@ -55,8 +55,9 @@ class OnnxModel:
     deterministic        use_deterministic_compute
     free_dimensions, free_denotations    sizes of symbolic dimensions, by name and by denotation
     disabled_optimizers  names of graph optimizers to leave out
-    config     further session entries, such as {"session.disable_prepacking": "1"}; all sessions of a host
-               share one arena, unless {"session.use_env_allocators": "0"} is among them
+    config     further session entries, such as {"session.disable_prepacking": "1"}; sessions with
+               {"session.use_env_allocators": "1"} share one arena: less memory for many models, but slower
+               where several callers run one at once
     mapped     share the weights' memory with other hosts and instances, and load at once: they are mapped, in
                a graph that is written once with its weights outside (kept in $SHAREDMODEL_CACHE). Runs of
                several rows are slower; not with `in_memory`
