@@ -113,24 +113,27 @@ class Reader:
 
     def catch_up(self) -> None:
         """Take in what is there already, if nobody is reading."""
-        if self.lock.acquire(blocking=False):
-            try:
-                while self._channel.lost is None and self.poller.poll(0):
-                    self._read(None)
-            finally:
-                self.lock.release()
-                self._pass_on()  # to a call that came meanwhile and found the lock taken
+        self._unless_read(self._read_what_is_there)
 
     def await_room(self, end: float | None) -> None:
         """Until the socket may take more. The host may wait for its replies to be read first."""
-        if self.lock.acquire(blocking=False):
-            try:
-                self._read_or_write(end)
-            finally:
-                self.lock.release()
-                self._pass_on()
-        elif not self._poll(select.POLLOUT, deadlines.within(_READER_LEFT, end)):
+        if not self._unless_read(lambda: self._read_or_write(end)) and not self._poll(
+            select.POLLOUT, deadlines.within(_READER_LEFT, end)
+        ):
             deadlines.check(end)
+
+    def _unless_read(self, task: Callable[[], None]) -> bool:
+        """Do it as the one who reads; False where somebody else is that."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            self._holder = threading.get_ident()
+            task()
+        finally:
+            self._holder = 0
+            self.lock.release()
+            self._pass_on()  # to a call that came meanwhile and found the lock taken
+        return True
 
     def forget(self) -> None:
         """In a forked child: a thread that is not here may have held it."""
@@ -206,6 +209,10 @@ class Reader:
         """Look a few times whether something is there."""
         # map, because a generator would be one more frame, and this is C but for its beginning
         return any(map(self.poller.poll, itertools.repeat(0, times)))
+
+    def _read_what_is_there(self) -> None:
+        while self._channel.lost is None and self.poller.poll(0):
+            self._read(None)
 
     def _await(self, end: float) -> None:
         if not self.poller.poll(deadlines.milliseconds(end)):

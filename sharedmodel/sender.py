@@ -99,6 +99,7 @@ class Sender:
         try:
             held.extend(map(self._lock.acquire, _AT_ONCE))
             if held[0]:
+                self._holder = threading.get_ident()
                 if data := self._channel.chores():
                     self._outbox.put(outgoing(data))
                 self._outbox.flush()
@@ -106,6 +107,7 @@ class Sender:
             pass  # a dead socket: whoever reads learns it
         finally:
             if held and held[0]:
+                self._holder = 0
                 self._lock.release()
 
     def cancel(self, pending: Pending) -> None:

@@ -197,7 +197,8 @@ def test_a_call_in_the_middle_of_another_of_the_same_thread_is_an_error_and_no_h
         assert call(session, "echo", 2) == 2
 
 
-def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(session: Session) -> None:
+@pytest.mark.parametrize("way", ["send", "nudge"])
+def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(session: Session, way: str) -> None:
     class Finalized:
         def __del__(self) -> None:
             errors.append(error_of(lambda: call(session, "echo", 1)))
@@ -206,18 +207,19 @@ def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(sess
         frames = ()
 
         def put(self, frame: Any) -> None:
-            held.clear()
+            pass
 
         def remove(self, frame: Any) -> None:
             assert not frame[1]
 
         def flush(self) -> bool:
+            held.clear()
             return True
 
     errors: list[Any] = []
     held, outbox = [Finalized()], session.sender._outbox
     session.sender._outbox = Flushing()  # type: ignore[assignment]
-    session.sender.send(b"")
+    session.sender.send(b"") if way == "send" else session.sender.nudge()
     session.sender._outbox = outbox
     assert type(errors[0]) is RuntimeError and "in another thread" in str(errors[0])
     assert call(session, "echo", 2) == 2

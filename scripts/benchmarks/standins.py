@@ -58,7 +58,7 @@ sys.stdin.readline()
 
 
 class Task(NamedTuple):
-    """What is measured. ``default``: it must be faster than the library in process, and not just hardly slower."""
+    """What is measured. ``faster``: it must be faster than the library in process, and not just hardly slower."""
 
     name: str
     folder: str

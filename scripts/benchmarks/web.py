@@ -148,10 +148,6 @@ def _rates(name: str, shared: list[Way], private: list[Way]) -> list[Row]:
     ]
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:,.0f} ms"
-
-
 def _start(shared: list[Way], one: list[Way]) -> Row:
     ours, theirs = (_median(ways, lambda way: way.seconds) for ways in (shared, one))
     text = f"{ours:.1f} s, one private copy {theirs:.1f} s, ratio {ours / theirs:.2f}"

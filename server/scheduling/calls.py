@@ -106,10 +106,9 @@ class CallJob:
             self._begin()
 
     def run(self) -> None:
+        self._begun = True  # before the look: see `queued`
         if self._withdraw is not None:
             self._begin()
-        else:
-            self._begun = True
         start = time.perf_counter()
         self.call.run(self.served)
         self.took = time.perf_counter() - start
