@@ -15,6 +15,7 @@ from .errors import Cancelled, DeadlineExceeded, SharedModelError
 from .kept import Input
 from .pending import PRIORITY_MOST
 from .tensor import Array
+from .tracing import LENGTH as TRACE_LENGTH
 
 if TYPE_CHECKING:
     from .objects import Served
@@ -33,11 +34,12 @@ class Call:
     Its times are those of `time.monotonic`: ``taken`` from its frame, ``began`` to execute (set by who watches
     it, 0 where it never did) and ``made`` its result (`NEVER` where there is none). ``joined``, where it ran in a
     batch: when the inputs of all became one, and of how many calls. ``outcome`` is the code of its error, else "".
+    ``trace`` is the traceparent of its caller's span (see `tracing`), where it has one.
     """
 
     __slots__ = (
         "args", "began", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "joined",
-        "kwargs", "made", "method", "outcome", "peer", "priority", "problem", "rid", "taken",
+        "kwargs", "made", "method", "outcome", "peer", "priority", "problem", "rid", "taken", "trace",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
@@ -49,9 +51,12 @@ class Call:
             raise TypeError("object")  # an array here could not even be compared, nor an int of 5000 digits shown
         if type(self.args) is not list or type(self.kwargs) is not dict:
             raise TypeError("arguments")
-        if len(more) > 1 or (more and (type(more[0]) is not int or abs(more[0]) > PRIORITY_MOST)):
-            raise TypeError("priority")
         self.priority: int = more[0] if more else 0
+        if type(self.priority) is not int or abs(self.priority) > PRIORITY_MOST:
+            raise TypeError("priority")
+        self.trace: str | None = more[1] if len(more) > 1 else None
+        if len(more) > 2 or (len(more) == 2 and (type(self.trace) is not str or len(self.trace) != TRACE_LENGTH)):
+            raise TypeError("trace")
         self.peer = peer
         self.inputs = inputs
         self.problem = problem

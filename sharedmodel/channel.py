@@ -13,9 +13,10 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from sys import modules
 from typing import Any, Final
 
-from . import answers, wire
+from . import answers, tracing, wire
 from .culprit import explain_call
 from .decoder import Decoder
 from .encoder import Encoder, ProxyBytes
@@ -77,7 +78,10 @@ class Channel:
             listed = marked(args) if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             message = [wire.CALL, rid, ident, pending.method, listed, named, timeout, released]
-            if pending.priority:
+            trace = tracing.traceparent() if tracing.API in modules else None
+            if trace is not None:
+                message += (pending.priority, trace)
+            elif pending.priority:
                 message.append(pending.priority)
             payload = encoder.pack(message)
             length = len(payload)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,6 +113,20 @@ class TestSpans:
         (whole,) = exporter.get_finished_spans()
         assert whole.status.status_code.name == "ERROR" and whole.status.description == "overloaded"
 
+    def test_it_belongs_to_the_trace_of_its_caller(self, spans: Spans, exporter: Any) -> None:
+        trace, parent = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
+        spans.ended(self.call(trace=f"00-{trace:032x}-{parent:016x}-01"))
+        whole = exporter.get_finished_spans()[-1]
+        assert (whole.context.trace_id, whole.parent.span_id) == (trace, parent)
+
+    def test_what_its_caller_does_not_trace_is_not_traced_here(self, spans: Spans, exporter: Any) -> None:
+        spans.ended(self.call(trace=f"00-{1:032x}-{2:016x}-00"))
+        assert exporter.get_finished_spans() == ()
+
+    def test_a_trace_that_is_none_is_left_alone(self, spans: Spans, exporter: Any) -> None:
+        spans.ended(self.call(trace="x" * 55))
+        assert exporter.get_finished_spans()[-1].parent is None
+
     @pytest.mark.parametrize("ident", [0, "#models", "made up"])
     def test_what_is_no_model_has_no_span(self, spans: Spans, exporter: Any, ident: Any) -> None:
         spans.ended(self.call(ident))
@@ -121,8 +137,21 @@ class TestSpans:
         monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
         with running_server(ECHO, runtime) as server:
-            assert connect(server.address).model("echo").add(1) == 1
+            echo = connect(server.address).model("echo")
+            with self.caller() as (trace, parent):
+                assert echo.add(1) == 1
             until(lambda: '"name": "echo.add"' in server.log, lambda: server.log)
             text = server.log[server.log.index('{\n    "name": "wait"') :]
             span, _ = json.JSONDecoder().raw_decode(text)
-            assert span["parent_id"] is not None
+            assert span["parent_id"] is not None and span["context"]["trace_id"] == f"0x{trace:032x}"
+            until(lambda: f'"parent_id": "0x{parent:016x}"' in server.log, lambda: server.log)
+
+    @staticmethod
+    @contextmanager
+    def caller() -> Iterator[tuple[int, int]]:
+        """A span of the caller's program: its trace, and itself."""
+        from opentelemetry.sdk.trace import TracerProvider
+
+        with TracerProvider().get_tracer("caller").start_as_current_span("page") as span:
+            context = span.get_span_context()
+            yield context.trace_id, context.span_id

@@ -6,6 +6,7 @@
     ├─ infer
     └─ transfer
 
+It lies below the span that its caller was in, in whichever process, where the caller's program traces as well.
 The variables are OpenTelemetry's own: OTEL_TRACES_EXPORTER (or an OTEL_EXPORTER_OTLP_ENDPOINT, which means
 "otlp"), OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_SDK_DISABLED and those of the exporter.
 """
@@ -82,8 +83,10 @@ class Spans:
 
     def __init__(self, provider: Any, objects: Objects) -> None:
         from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._trace = trace
+        self._propagator = TraceContextTextMapPropagator()
         self._tracer = provider.get_tracer("sharedmodel")
         self._objects = objects
 
@@ -102,7 +105,9 @@ class Spans:
 
         name = f"{call.ident}.{call.method}"
         kind = self._trace.SpanKind.SERVER
-        span = self._tracer.start_span(name, kind=kind, attributes=_about(call), start_time=at(call.taken))
+        caller = self._propagator.extract({} if call.trace is None else {"traceparent": call.trace})
+        about, start = _about(call), at(call.taken)
+        span = self._tracer.start_span(name, context=caller, kind=kind, attributes=about, start_time=start)
         if call.outcome:
             span.set_status(self._trace.StatusCode.ERROR, call.outcome)
         if span.is_recording():
