@@ -20,9 +20,9 @@ from PIL import Image, UnidentifiedImageError  # noqa: E402
 
 from scripts import pages  # noqa: E402
 from sharedmodel.server.canary import fingerprint  # noqa: E402
-from sharedmodel.server.models import rapid  # noqa: E402
+from sharedmodel.server.models import lending  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
-from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
+from sharedmodel.server.models.hollow import TORCHVISION, _HollowModule, hollow  # noqa: E402
 from tests.ocr_pages import one_page  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
@@ -38,7 +38,7 @@ def theirs() -> Any:
     """CnOcr as its documentation calls it."""
     import rapidocr
 
-    with stand_in():
+    with hollow(TORCHVISION):
         from cnocr import CnOcr
     models = Path(rapidocr.__file__).parent / "models"
     engine = {"engine_cfg": {"intra_op_num_threads": 1, "inter_op_num_threads": 1}}
@@ -192,16 +192,16 @@ def test_a_page_can_be_cancelled_while_it_is_read(
     array = np.asarray(page[0].image)
     expected = model.ocr(array)
     with monkeypatch.context() as patched:
-        patched.setattr(rapid, "on_cancel", soon)
+        patched.setattr(lending, "on_cancel", soon)
         with pytest.raises(Exception, match=r"cancelled|terminate flag"):
             model.ocr(array)
     assert equal(model.ocr(array), expected)
 
 
-def test_nothing_of_the_stand_in_is_left_behind(model: CnOcrModel) -> None:
+def test_nothing_hollow_is_left_behind(model: CnOcrModel) -> None:
     import sys
 
-    assert not [name for name in sys.modules if name.partition(".")[0] == "torchvision"]
+    assert not [name for name, module in sys.modules.items() if type(module) is _HollowModule]
 
 
 def test_a_closed_model_says_so() -> None:

@@ -19,7 +19,7 @@ from PIL import Image  # noqa: E402
 from scripts import pages  # noqa: E402
 from sharedmodel.client.cnocr import CnOcr  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
-from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
+from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
 from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
@@ -45,7 +45,7 @@ class Pair(both.Pair):
     same = staticmethod(alike)
 
     def __init__(self, **options: Any) -> None:
-        with stand_in():
+        with hollow(TORCHVISION):
             from cnocr import CnOcr as Real
         self.real = Real
         self.ours, self.theirs = CnOcr(NAME, **files(), **options), Real(NAME, **files(), **options)

@@ -20,9 +20,9 @@ from scripts import pages  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.cnstd import CnStd  # noqa: E402
 from sharedmodel.errors import NotPermitted  # noqa: E402
-from sharedmodel.server.models import rapid  # noqa: E402
+from sharedmodel.server.models import lending, rapid  # noqa: E402
 from sharedmodel.server.models.cnstd import CnStdModel  # noqa: E402
-from sharedmodel.server.models.torchvision_stand_in import stand_in  # noqa: E402
+from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
 from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
@@ -50,7 +50,7 @@ class Pair(both.Pair):
     same = staticmethod(alike)
 
     def __init__(self, name: str = NAME, **options: Any) -> None:
-        with stand_in():
+        with hollow(TORCHVISION):
             from cnstd import CnStd as Real
         self.real, given = Real, {"model_fp": files()[0], **SMALL, **options}
         self.ours, self.theirs = CnStd(name, **given), Real(name, **given)
@@ -246,7 +246,7 @@ def test_a_page_can_be_cancelled_and_a_closed_model_says_so(monkeypatch: pytest.
     page = rapid.warm_up_page()
     expected = model.detect(page)
     with monkeypatch.context() as patched:
-        patched.setattr(rapid, "on_cancel", soon)
+        patched.setattr(lending, "on_cancel", soon)
         with pytest.raises(Exception, match=r"cancelled|terminate flag"):
             model.detect(page)
     alike(model.detect([page])[0], expected)

@@ -23,7 +23,7 @@ from scripts import pages  # noqa: E402
 from sharedmodel.client.pipeline import Pipeline  # noqa: E402
 from sharedmodel.errors import BadArgument  # noqa: E402
 from sharedmodel.server.canary import fingerprint  # noqa: E402
-from sharedmodel.server.models import rapid  # noqa: E402
+from sharedmodel.server.models import lending, rapid  # noqa: E402
 from sharedmodel.server.models.rapidocr import RapidOcrModel  # noqa: E402
 from tests import doc_pages  # noqa: E402
 from tests.servers import running_server  # noqa: E402
@@ -236,7 +236,7 @@ def test_a_page_whose_caller_gave_up_is_not_read_to_its_end(
         yield
 
     with monkeypatch.context() as patched:
-        patched.setattr(rapid, "on_cancel", at_once)
+        patched.setattr(lending, "on_cancel", at_once)
         with pytest.raises(Exception, match="terminate flag"):
             model.ocr(pixels(page))
     assert len(model.ocr(pixels(page))) == 3

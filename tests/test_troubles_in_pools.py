@@ -118,8 +118,8 @@ def test_one_ctrl_c_ends_a_pool_that_estimates_poses(torchscript: str, photos: P
 WORKER = """
 import json, sys
 if sys.argv[1] == "library":
-    from sharedmodel.server.models.torchvision_stand_in import stand_in
-    with stand_in():
+    from sharedmodel.server.models.hollow import TORCHVISION, hollow
+    with hollow(TORCHVISION):
         from cnocr import CnOcr
         from cnstd import CnStd
     from transformers import MarianMTModel, MarianTokenizer

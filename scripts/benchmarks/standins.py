@@ -168,9 +168,9 @@ def _ocr(given: dict[str, Any]) -> Callable[[], Any]:
         "det_model_fp": str(models / "PP-OCRv6_det_small.onnx"),
     }
     if given["library"]:
-        from sharedmodel.server.models.torchvision_stand_in import stand_in
+        from sharedmodel.server.models.hollow import TORCHVISION, hollow
 
-        with stand_in():
+        with hollow(TORCHVISION):
             from cnocr import CnOcr
         engine = {"engine_cfg": {"intra_op_num_threads": 1, "inter_op_num_threads": 1}} if given["threads"] else {}
         files |= {"rec_more_configs": dict(engine), "det_more_configs": dict(engine)}  # type: ignore[dict-item]

@@ -106,8 +106,8 @@ class Spans:
         name = f"{call.ident}.{call.method}"
         kind = self._trace.SpanKind.SERVER
         caller = self._propagator.extract({} if call.trace is None else {"traceparent": call.trace})
-        about, start = _about(call), at(call.taken)
-        span = self._tracer.start_span(name, context=caller, kind=kind, attributes=about, start_time=start)
+        about, begun = _about(call), at(call.taken)
+        span = self._tracer.start_span(name, context=caller, kind=kind, attributes=about, start_time=begun)
         if call.outcome:
             span.set_status(self._trace.StatusCode.ERROR, call.outcome)
         if span.is_recording():

@@ -12,10 +12,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from .lending import Lent
 from .rapid import (
     BUNDLED,
     Image,
-    Lent,
     bundled,
     decoded,
     engine_config,
@@ -34,7 +34,8 @@ class CnOcrModel:
 
     rec_model_name, det_model_name   CnOcr's; these two come from the rapidocr wheel, any other
                                      needs rec_model_fp / det_model_fp, or CnOcr downloads it
-    threads    of onnxruntime, for each page: 1 is best where many pages come at once
+    threads    processors that a page may use while it is the only one (of several at once each takes one); None
+               takes every one that this process may
     warm_up    read a small page at once, so that the first caller doesn't pay for it
     options    go to CnOcr as they are
 
@@ -47,26 +48,27 @@ class CnOcrModel:
         rec_model_name: str = "multi_PP-OCRv6_small",
         *,
         det_model_name: str = "multi_PP-OCRv6_det_small",
-        threads: int = 1,
+        threads: int | None = None,
         warm_up: bool = True,
         **options: Any,
     ) -> None:
         with importing(options.get("rec_model_backend"), options.get("det_model_backend")):
             from cnocr import CnOcr
             from cnocr.ppocr import RapidRecognizer
-        engine = engine_config(threads)
-        for part, name in (("rec", rec_model_name), ("det", det_model_name)):
-            if name in BUNDLED:
-                options.setdefault(f"{part}_model_fp", bundled(name))
-            if options.get(f"{part}_model_backend", "onnx") == "onnx" and "PP-OCR" in name:
-                more = options.get(f"{part}_more_configs") or {}
-                options[f"{part}_more_configs"] = {"engine_cfg": engine, **more}
-        ocr = CnOcr(rec_model_name, det_model_name=det_model_name, **options)
+
+        def made(threads: int) -> Any:
+            full = _configured(rec_model_name, det_model_name, options, threads)
+            ocr = CnOcr(rec_model_name, det_model_name=det_model_name, **full)
+            if ocr.det_model is not None and ocr.det_model.use_angle_clf:
+                restrained(ocr.det_model.angle_clf, threads)
+            return ocr
+
+        def copyable(ocr: Any) -> bool:
+            return isinstance(ocr.rec_model, RapidRecognizer) and (ocr.det_model is None or is_copyable(ocr.det_model))
+
+        self._lent = Lent(made, threads, _own_copy, "reading the page", copyable)
+        ocr = self._lent.wide
         self._about = {"detects": ocr.det_model is not None, "rec_space": str(ocr.rec_space)}
-        copyable = isinstance(ocr.rec_model, RapidRecognizer) and (ocr.det_model is None or is_copyable(ocr.det_model))
-        if ocr.det_model is not None and ocr.det_model.use_angle_clf:
-            restrained(ocr.det_model.angle_clf, threads)
-        self._lent = Lent(ocr, _own_copy if copyable else None, "reading the page")
         if warm_up:
             self.ocr(warm_up_page())
 
@@ -107,6 +109,18 @@ class CnOcrModel:
     def close(self) -> None:
         """Lets the models go. Calls that are running keep them until they are done."""
         self._lent.close()
+
+
+def _configured(rec: str, det: str, options: dict[str, Any], threads: int) -> dict[str, Any]:
+    """CnOcr's options with bundled files, and with so many threads for each session."""
+    full = dict(options)
+    for part, name in (("rec", rec), ("det", det)):
+        if name in BUNDLED:
+            full.setdefault(f"{part}_model_fp", bundled(name))
+        if full.get(f"{part}_model_backend", "onnx") == "onnx" and "PP-OCR" in name:
+            more = full.get(f"{part}_more_configs") or {}
+            full[f"{part}_more_configs"] = {"engine_cfg": engine_config(threads), **more}
+    return full
 
 
 def _own_copy(ocr: Any, options: Any) -> Any:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
+from .lending import Lent
 from .rapid import (
     BUNDLED,
     Image,
-    Lent,
     bundled,
     decoded,
     engine_config,
@@ -43,7 +43,8 @@ class CnStdModel:
     use_angle_clf      turn what lies upside down
     angle_clf_configs  of the classifier that tells; its model comes from the wheel as well
     angle_clf_fp       the classifier's own file
-    threads     of onnxruntime, for each page: 1 is best where many pages come at once
+    threads     processors that a page may use while it is the only one (of several at once each takes one); None
+                takes every one that this process may
     warm_up     look at a small page at once, so that the first caller doesn't pay for it
     options     go to CnStd as they are
 
@@ -58,29 +59,32 @@ class CnStdModel:
         use_angle_clf: bool = False,
         angle_clf_configs: dict[str, Any] | None = None,
         angle_clf_fp: str | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         warm_up: bool = True,
         **options: Any,
     ) -> None:
         with importing(options.get("model_backend")):
             from cnstd import CnStd
-        if "PP-OCR" in model_name:
-            options.setdefault("engine_cfg", engine_config(threads))
         classifier = dict(angle_clf_configs or {})
         if use_angle_clf:
             classifier["model_fp"] = _classifier_file(angle_clf_fp, classifier)
-        std = CnStd(
-            model_name,
-            model_fp=_detector_file(model_fp, model_name),
-            use_angle_clf=use_angle_clf,
-            angle_clf_configs=classifier,
-            **options,
-        )
-        if use_angle_clf:
-            restrained(std.angle_clf, threads)
-        self._space = str(std.space)
-        self._single = is_copyable(std)
-        self._lent = Lent(std, own_detector if self._single else None, "looking at the page")
+
+        def made(threads: int) -> Any:
+            engine = {"engine_cfg": engine_config(threads)} if "PP-OCR" in model_name else {}
+            std = CnStd(
+                model_name,
+                model_fp=_detector_file(model_fp, model_name),
+                use_angle_clf=use_angle_clf,
+                angle_clf_configs=classifier,
+                **engine | options,
+            )
+            if use_angle_clf:
+                restrained(std.angle_clf, threads)
+            return std
+
+        self._lent = Lent(made, threads, own_detector, "looking at the page", is_copyable)
+        self._space = str(self._lent.wide.space)
+        self._single = is_copyable(self._lent.wide)
         if warm_up:
             self.detect(warm_up_page())
 

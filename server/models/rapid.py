@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
@@ -22,10 +22,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from sharedmodel.reply import on_cancel
 from sharedmodel.tensor import Array
 
-from .torchvision_stand_in import stand_in
+from .hollow import UNCALLED, hollow
 
 Encoded = bytes | bytearray | memoryview
 Image = Array | Encoded
@@ -46,8 +45,8 @@ def importing(*backends: str | None) -> Iterator[None]:
     """Within it, cnocr and cnstd can be imported, for models of these backends."""
     # Read by onnxruntime at import: without it, it writes telemetry files.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # PyTorch models do call torchvision: then it must be a real one.
-    with _importing, nullcontext() if "pytorch" in backends else stand_in():
+    # PyTorch models do call torchvision and the others: then they must be real ones.
+    with _importing, nullcontext() if "pytorch" in backends else hollow(*UNCALLED):
         yield
     # It would tell of each model file in colours; cnstd says the same, a little later.
     logging.getLogger("RapidOCR").setLevel(logging.WARNING)
@@ -67,47 +66,6 @@ def bundled(name: str) -> str | None:
     """The file of a model that is in the rapidocr wheel; None where that is not installed."""
     spec = importlib.util.find_spec("rapidocr")  # found, not imported
     return None if spec is None or not spec.origin else str(Path(spec.origin).parent / "models" / BUNDLED[name])
-
-
-class Lent:
-    """An object of the library, lent to each call as a copy of its own; one call at a time where it can't be copied.
-
-    ``copied`` makes the copy, of the object and the call's RunOptions; None: it can't be.
-    """
-
-    def __init__(self, shared: Any, copied: Callable[[Any, Any], Any] | None, doing: str) -> None:
-        import onnxruntime
-
-        self._shared = shared
-        self._copied = copied
-        self._doing = doing
-        self._alone = threading.Lock()
-        self._options = onnxruntime.RunOptions
-
-    def close(self) -> None:
-        """Lets it go. Calls that are running keep it until they are done."""
-        self._shared = None
-
-    @contextmanager
-    def to_call(self) -> Iterator[Any]:
-        """The object for one call. Raises RuntimeError where it is closed, or the call was cancelled meanwhile."""
-        shared = self._shared
-        if shared is None:
-            raise RuntimeError("this model is closed")
-        if self._copied is None:
-            with self._alone:
-                yield shared
-            return
-        options = self._options()
-
-        def stop() -> None:
-            options.terminate = True
-
-        with on_cancel(stop):
-            yield self._copied(shared, options)
-        # The libraries answer a run that failed with fewer lines, or uncorrected ones, and say nothing.
-        if options.terminate:
-            raise RuntimeError(f"cancelled while {self._doing}")
 
 
 class _Stoppable:

@@ -21,7 +21,8 @@ import numpy as np
 from sharedmodel.errors import BadArgument
 from sharedmodel.tensor import Array
 
-from .rapid import Image, Lent, is_encoded, own_engine, plain_bytes, warm_up_page
+from .lending import Lent
+from .rapid import Image, is_encoded, own_engine, plain_bytes, warm_up_page
 
 _AS_THEY_ARE: Final = ("1", "L", "LA", "RGB", "RGBA")  # Pillow's modes that RapidOCR reads rightly
 _OURS: Final = ("engine_type", "task_type", "use_det", "use_rec")
@@ -39,7 +40,8 @@ class RapidOcrModel:
     use_cls     turn lines that lie upside down
     text_score  lines with a lower score are left out
     params      RapidOCR's other parameters, by their dotted names: {"Det.box_thresh": 0.6}
-    threads     of onnxruntime, for each page: 1 is best where many pages come at once
+    threads     processors that a page may use while it is the only one (of several at once each takes one); None
+                takes every one that this process may
     warm_up     read a small page at once, so that the first caller doesn't pay for it
 
     Images are arrays of uint8 in RGB, (height, width[, 1 to 4]), or an image file's bytes, read as RapidOCR reads the
@@ -58,7 +60,7 @@ class RapidOcrModel:
         use_cls: bool = True,
         text_score: float = 0.5,
         params: dict[str, Any] | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         warm_up: bool = True,
     ) -> None:
         # Read by onnxruntime at import: without it, it writes telemetry files.
@@ -75,12 +77,15 @@ class RapidOcrModel:
             "Rec.model_path": rec_model_path,
             "Rec.rec_keys_path": rec_keys_path,
             "Rec.lang_type": lang,
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            **_checked(params or {}),
         }
-        ocr = RapidOCR(params={**given, **_checked(params or {})})
-        self._card = {"lang": lang, "version": ocr.cfg.Rec.ocr_version.value}
-        self._lent = Lent(ocr, _own, "reading the page")
+
+        def made(threads: int) -> Any:
+            return RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": threads, **given})
+
+        self._lent = Lent(made, threads, _own, "reading the page")
+        self._card = {"lang": lang, "version": self._lent.wide.cfg.Rec.ocr_version.value}
         if warm_up:
             self.ocr(_square_page())
 
