@@ -10,6 +10,7 @@ from functools import partial
 
 from . import (
     beginnings,
+    beside,
     calls,
     chaos,
     clients,
@@ -37,6 +38,7 @@ PARTS = {
     "beginnings": beginnings.run,
     "executor": executor.run,
     "standins": standins.run,
+    "beside": beside.run,
     "web": web.run,
     "chaos": chaos.run,
 }

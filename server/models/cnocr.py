@@ -3,7 +3,8 @@
 Any number of threads may read pages at once (see `rapid`). Models of CnOcr's older kinds, which are built
 otherwise, are called one at a time instead.
 
-A call is mostly onnxruntime and OpenCV, which release the GIL: threads do use several processors.
+A call is mostly onnxruntime and OpenCV, which release the GIL: threads do use several processors. What is left, boxes
+and the decoding of lines, is Python of some milliseconds a page: beside other models it has a host of its own.
 """
 
 from __future__ import annotations
