@@ -22,7 +22,7 @@ from scripts import pages  # noqa: E402
 from sharedmodel.server.canary import fingerprint  # noqa: E402
 from sharedmodel.server.models import lending  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
-from sharedmodel.server.models.hollow import TORCHVISION, _HollowModule, hollow  # noqa: E402
+from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests.ocr_pages import one_page  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
@@ -198,10 +198,14 @@ def test_a_page_can_be_cancelled_while_it_is_read(
     assert equal(model.ocr(array), expected)
 
 
-def test_nothing_hollow_is_left_behind(model: CnOcrModel) -> None:
-    import sys
-
-    assert not [name for name, module in sys.modules.items() if type(module) is _HollowModule]
+def test_nothing_hollow_is_left_behind_or_seen_by_anybody_else() -> None:
+    with hollow("calendar_of_nobody"):
+        there = {"__name__": "cnstd.somewhere"}
+        exec("import calendar_of_nobody.days as days\nfrom calendar_of_nobody import weeks\nweeks('long').first", there)
+        with pytest.raises(ModuleNotFoundError):
+            exec("import calendar_of_nobody", {"__name__": "somebody.else"})
+    with pytest.raises(ModuleNotFoundError):
+        exec("import calendar_of_nobody", there)
 
 
 def test_a_closed_model_says_so() -> None:

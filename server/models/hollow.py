@@ -2,26 +2,25 @@
 
 They import torchvision at module level, for training and for PyTorch models. One that does not fit the installed
 torch breaks that import, and every later import of transformers as well; so none is needed here. They also import
-what plots and tells of training: of the 190 MB and two seconds that cnstd's import takes, 145 MB and more than one
-second are these.
+what plots and tells of training: of the 190 MB that cnstd's import takes, 145 MB are these.
 
-While `hollow` is active, an import of what it names gives hollow modules; afterwards nothing of them is left in
-`sys.modules`, and the rest of the process sees these packages as they really are: there or not.
+While `hollow` is active, modules of these two libraries that import what it names get a hollow module, which nobody
+else sees: in the rest of the process, in other threads too, these packages are as they really are, there or not.
 """
 
 from __future__ import annotations
 
+import builtins
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
 TORCHVISION: Final = "torchvision"
 # All of cnstd's uses of them: drawing, evaluation, and layout analysis by its PyTorch models.
 UNCALLED: Final = (TORCHVISION, "matplotlib", "pandas", "scipy", "seaborn")
+_IMPORTERS: Final = ("cnocr", "cnstd")
 
 
 class _Hollow(type):
@@ -43,34 +42,31 @@ class _HollowModule(ModuleType):
         return _Hollow(name, (), {})
 
 
-class _Finder(MetaPathFinder, Loader):
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-
-    def is_ours(self, name: str) -> bool:
-        return name.partition(".")[0] in self._names
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self, is_package=True) if self.is_ours(fullname) else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _HollowModule(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Hollow."""
-
-
 @contextmanager
 def hollow(*names: str) -> Iterator[None]:
-    """These packages, as far as they are not in use already. Not for two threads at once: the caller holds a lock
-    around its imports."""
-    finder = _Finder([name for name in names if name not in sys.modules])
-    sys.meta_path.insert(0, finder)
+    """These packages, as far as they are not in use already: then they fit. Not for two threads at once: the caller
+    holds a lock around its imports."""
+    absent = [name for name in names if name not in sys.modules]
+    usual = builtins.__import__
+
+    def imported(
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        package = name.partition(".")[0]
+        if level == 0 and package in absent and _name(globals).partition(".")[0] in _IMPORTERS:
+            return _HollowModule(name if fromlist else package)
+        return usual(name, globals, locals, fromlist or (), level)
+
+    builtins.__import__ = imported
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if finder.is_ours(name)]:
-            del sys.modules[name]
+        builtins.__import__ = usual
+
+
+def _name(globals: Mapping[str, Any] | None) -> str:
+    return str((globals or {}).get("__name__", ""))
