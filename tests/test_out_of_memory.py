@@ -36,6 +36,13 @@ ORT = "onnxruntime.capi.onnxruntime_pybind11_state"
         made("torch", "OutOfMemoryError", RuntimeError, "CUDA out of memory. Tried to allocate 2 GiB"),
         made("torch.cuda", "OutOfMemoryError", RuntimeError, ""),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+        made(
+            ORT, "RuntimeException", Exception, "BFCArena: Available memory of 0 is smaller than requested bytes of 9"
+        ),
+        made(ORT, "Fail", Exception, "BFCArena::AllocateRawInternal: allocation failed"),
+        made(ORT, "Fail", Exception, "CUDA failure 2: out of memory ; GPU=0 ; hostname=h ; expr=cudaMalloc"),
+        made(ORT, "Fail", Exception, "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0"),
+        made(ORT, "Fail", Exception, "CUDNN failure 5003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA failed with error out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],

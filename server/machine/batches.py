@@ -10,16 +10,19 @@ from typing import Final, TypeVar
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
-# Of exceptions that have no class of their own for it, in lower case: onnxruntime, PyTorch on a CPU,
-# CUDA's libraries, CTranslate2.
+# Of exceptions that have no class of their own for it, in lower case: onnxruntime, on a CPU and where an arena on a
+# GPU is at its limit; PyTorch on a CPU; CUDA's libraries, of either version's words; CTranslate2.
 _TOLD: Final = (
     "failed to allocate memory",
     "bfc_arena",
+    "bfcarena",
+    "is smaller than requested bytes",
     "can't allocate memory",
     "out of memory",
     "std::bad_alloc",
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
+    "device_allocation_failed",
 )
 _LIBRARIES: Final = ("onnxruntime", "torch", "ctranslate2", "cupy")
 _DEEP: Final = 8
