@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .lease import Leased
+from .machine.torch_cache import empty_cache
 
 _TELL_EVERY: Final = 60.0
 _M_TRIM_THRESHOLD: Final = -1
@@ -54,6 +55,7 @@ def returning_memory() -> Iterator[None]:
     try:
         yield
         gc.collect()  # models are full of cycles
+        empty_cache()
     finally:
         if trim is not None:
             trim(0)

@@ -10,6 +10,7 @@ runs         methods that run the model, and wait for their turn; the others tel
 isolate      whether it keeps the interpreter busy, or may crash: it has a host of its own by default
 made         those of them that need not exist: the library makes them
 own          options that are the server's own affair: they change how fast an answer comes, never the answer
+device       whether its constructor takes `device` and `device_memory`: it can run on a GPU
 schedule     how its calls wait and run together where its table does not say (see `scheduling.settings`)
 """
 
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
     threads: bool = False
     made: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
+    device: bool = False
     schedule: Mapping[str, Any] = MappingProxyType({})
 
     @property
@@ -46,6 +48,8 @@ class Kind(NamedTuple):
 # Two runs at once: while one is inside onnxruntime, the Python of another goes on. More would take turns at the
 # interpreter, and each take the memory of a run.
 _PYTHON: Mapping[str, Any] = MappingProxyType({"lanes": 2})
+
+_DEVICE = ("device", "device_memory")
 
 DETAILS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -67,7 +71,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             paths=("path",),
             threads=True,
             runs=("run", "run_packed", "run_bound"),
-            own=("threads", "inter_threads", "spinning", "in_memory", "mapped"),
+            own=("threads", "inter_threads", "spinning", "in_memory", "mapped", *_DEVICE),
+            device=True,
         ),
         "cnocr": Kind(
             exposed=("ocr", "ocr_for_single_line", "ocr_for_single_lines", "card"),
@@ -116,7 +121,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             runs=("embed", "token_embeddings"),
             made=("cache_folder",),
-            own=("threads", "engine", "tokens_per_run", "cache_folder", "local_files_only"),
+            own=("threads", "engine", "tokens_per_run", "cache_folder", "local_files_only", *_DEVICE),
+            device=True,
             # Two runs at once: a short text does not wait for the end of somebody's long ones.
             schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128), "lanes": 2}),
         ),
@@ -127,7 +133,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             runs=("encode", "score"),
             made=("cache_folder",),
-            own=("threads", "engine", "tokens_per_run", "max_length", "cache_folder"),
+            own=("threads", "engine", "tokens_per_run", "max_length", "cache_folder", *_DEVICE),
+            device=True,
             schedule=MappingProxyType({"max_batch": 64, "token_budget": 8192, "buckets": (32, 128, 512), "lanes": 2}),
         ),
         "sapiens": Kind(
@@ -136,7 +143,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             paths=("path",),
             threads=True,
             runs=("heatmaps",),
-            own=("threads",),
+            own=("threads", *_DEVICE),
+            device=True,
         ),
         "translator": Kind(
             exposed=("translate", "generate", "tokenize", "detokenize", "card"),
@@ -145,7 +153,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             threads=True,
             runs=("translate", "generate"),
             made=("cache_folder",),
-            own=("threads", "engine", "int8", "tokens_per_run", "cache_folder", "local_files_only"),
+            own=("threads", "engine", "int8", "tokens_per_run", "cache_folder", "local_files_only", *_DEVICE),
+            device=True,
             schedule=MappingProxyType({"max_batch": 32, "token_budget": 4096, "buckets": (32, 128), "lanes": 2}),
         ),
         "pipeline": Kind(
@@ -156,7 +165,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             runs=("call",),
             isolate=True,
             made=("cache_folder",),
-            own=("threads", "cache_folder", "local_files_only"),
+            own=("threads", "cache_folder", "local_files_only", *_DEVICE),
+            device=True,
             schedule=MappingProxyType({"lanes": 1}),
         ),
     }

@@ -118,8 +118,15 @@ def test_an_outlier_shrinks_the_arena_and_so_does_the_run_after_it() -> None:
     assert [begun(arena, rows) for rows in (10, 10)] == [True, False]
 
 
+def test_the_arena_of_a_gpu_is_shrunk_with_the_processors() -> None:
+    arena, options = Arena("cpu:0;gpu:1"), Options()
+    arena.shrink()
+    arena.begins(options, [])
+    assert options.entries == {ENTRY: "cpu:0;gpu:1"}
+
+
 def test_without_an_arena_no_run_shrinks_one() -> None:
-    arena = Arena(able=False)
+    arena = Arena("")
     arena.shrink()
     assert not begun(arena, 10)
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from sharedmodel.tensor import Array
 
+from .torch_device import TorchDevice
+
 _LOW: Final = np.float32(-10_000.0)
 
 
@@ -33,13 +35,15 @@ class Options(NamedTuple):
 class Answering:
     """A model and its tokenizer, called like a pipeline."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, device: TorchDevice) -> None:
         """Raises ValueError for a model without a fast tokenizer."""
         import torch
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
         self._torch = torch
-        self.model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
+        self._device = device
+        model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = device.put(model)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         if not self._tokenizer.is_fast:
             raise ValueError(f"the tokenizer in {folder} can't tell where its tokens are in a text")
@@ -92,10 +96,11 @@ class Answering:
             kept, context, truncation="only_second", max_length=most, stride=stride, return_tensors="pt", padding=True,
             return_overflowing_tokens=True, return_offsets_mapping=True,
         )  # fmt: skip
-        taken = {name: found[name] for name in self._tokenizer.model_input_names if name in found}
+        names = [name for name in self._tokenizer.model_input_names if name in found]
+        taken = {name: self._device.put(found[name]) for name in names}
         with self._torch.inference_mode():
             output = self.model(**taken)
-        starts, ends = output.start_logits.numpy(), output.end_logits.numpy()
+        starts, ends = output.start_logits.cpu().numpy(), output.end_logits.cpu().numpy()
         for row, encoding in enumerate(found.encodings):
             mask = np.array([kind != 1 for kind in encoding.sequence_ids])
             mask[0] = False  # its place says that there is no answer

@@ -16,6 +16,8 @@ from sharedmodel import reply
 from sharedmodel.errors import BadArgument
 from sharedmodel.tensor import Array
 
+from ..machine.governor import CPU
+from ..machine.seat import Seat
 from . import hub
 from .embedding.files import read_json
 from .embedding.packing import Row, padded
@@ -57,6 +59,9 @@ class BgeM3Model(RowModel[Engine]):
     tokens_per_run   most tokens in one run, padding included; a longer text runs alone
     max_length  tokens at which texts are cut where a call does not say
     providers   onnxruntime's execution providers, in order of preference
+    device      "cpu", or a GPU that the engine can use, such as "cuda:0", in the place of `providers`: the server
+                says which, by the model's key `device`
+    device_memory   most bytes of it that the engine may take; without: what the server may use of it
     """
 
     compared = staticmethod(hub.compared)
@@ -74,6 +79,8 @@ class BgeM3Model(RowModel[Engine]):
         tokens_per_run: int = 4096,
         max_length: int = 512,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         super().__init__(tokens_per_run)
         folder = hub.folder_of(path, name, None, cache_folder, False, *_LEFT_OUT)
@@ -81,11 +88,13 @@ class BgeM3Model(RowModel[Engine]):
         self._unused = _unused(folder, self._tokens)
         self._positions = positions_of(read_json(folder, "config.json"))
         longest = told_length(folder) or self._positions or max_length
+        seat = Seat(device, device_memory)
         self._engine = (
-            TorchEngine(folder, weights, pooling, threads=threads)
+            TorchEngine(folder, weights, pooling, threads=threads, seat=seat)
             if engine == "torch"
-            else OnnxEngine(exported(folder, weights, pooling), threads=threads, providers=providers)
+            else OnnxEngine(exported(folder, weights, pooling), threads=threads, providers=providers, seat=seat)
         )
+        self._device, self._longest = device, min(longest, self._positions or longest)
         self._about = {"engine": engine, "weights": weights, "max_length": longest}
         self.max_length = max_length
         self._sizes = self._measured()
@@ -147,6 +156,13 @@ class BgeM3Model(RowModel[Engine]):
     def canary(self) -> dict[str, Any]:
         """A first call to make."""
         return {"method": "encode", "args": ([*_PROBE],), "kwargs": {"sparse": True, "colbert": True}}
+
+    def warmup(self) -> dict[str, Any] | None:
+        """On a GPU a call that needs as much memory as any: it keeps the most that it has once had."""
+        if self._device == CPU:
+            return None
+        kwargs = {"max_length": self._longest, "sparse": True, "colbert": True}
+        return {"method": "encode", "args": (self.filling(self._longest),), "kwargs": kwargs}
 
     # -- steps -----------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ import numpy as np
 from sharedmodel import reply
 from sharedmodel.tensor import Array
 
+from ..machine.governor import CPU
+from ..machine.seat import Seat
 from . import hub
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
@@ -49,6 +51,9 @@ class EmbedderModel(RowModel[Engine]):
     threads     processors that one run may use; None takes every one that this process may
     tokens_per_run   most tokens in one run of the graph, padding included
     providers   onnxruntime's execution providers, in order of preference
+    device      "cpu", or a GPU that the engine can use, such as "cuda:0", in the place of `providers`: the server
+                says which, by the model's key `device`
+    device_memory   most bytes of it that the engine may take; without: what the server may use of it
     """
 
     compared = staticmethod(hub.compared)
@@ -70,19 +75,22 @@ class EmbedderModel(RowModel[Engine]):
         threads: int | None = None,
         tokens_per_run: int = 4096,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         super().__init__(tokens_per_run)
         recipe = recipe_of(
             path, name=name, revision=revision, fastembed=fastembed, pooling=pooling, normalize=normalize,
             model_file=model_file, output=output, cache_folder=cache_folder, local_only=local_files_only,
         )  # fmt: skip
-        self._engine = _engine(engine, recipe, threads, providers)
+        self._engine = _engine(engine, recipe, threads, providers, Seat(device, device_memory))
         self._kind = engine
         self._recipe = recipe
         self._tokens = Tokens(
             recipe.folder, max_length=recipe.max_length, lowercase=recipe.lowercase, typed=recipe.typed
         )
         self.max_length = recipe.max_length
+        self._device = device
         self._size = self.vectors(self.rows(_PROBE)).shape[1]
 
     def embed(
@@ -147,6 +155,13 @@ class EmbedderModel(RowModel[Engine]):
         """A first call to make."""
         return {"method": "embed", "args": ([*_PROBE],)}
 
+    def warmup(self) -> dict[str, Any] | None:
+        """On a GPU a call that needs as much memory as any: it keeps the most that it has once had."""
+        if self._device == CPU:
+            return None
+        tokens = min(self.max_length, self._recipe.positions or self.max_length)
+        return {"method": "embed", "args": (self.filling(tokens), tokens)}
+
     # -- steps -----------------------------------------------------------------------------------------
 
     def rows(
@@ -183,8 +198,8 @@ class EmbedderModel(RowModel[Engine]):
         return engine.hidden(side), side
 
 
-def _engine(kind: str, recipe: Recipe, threads: int | None, providers: Sequence[str]) -> Engine:
+def _engine(kind: str, recipe: Recipe, threads: int | None, providers: Sequence[str], seat: Seat) -> Engine:
     if kind == "torch":
-        return TorchEngine(recipe.folder, threads=threads)
+        return TorchEngine(recipe.folder, threads=threads, seat=seat)
     graph = recipe.graph if recipe.graph is not None else exported(recipe.folder)
-    return OnnxEngine(graph, recipe.output, threads=threads, providers=providers)
+    return OnnxEngine(graph, recipe.output, threads=threads, providers=providers, seat=seat)

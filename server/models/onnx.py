@@ -23,6 +23,7 @@ from sharedmodel.reply import on_cancel
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
 from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
 from sharedmodel.server.models.onnx_bound import run_bound
+from sharedmodel.server.models.onnx_device import arenas, check_begun, providers_on
 from sharedmodel.server.models.onnx_mapped import ENTRIES
 from sharedmodel.server.models.onnx_mapped import mapped as split_off
 from sharedmodel.server.models.onnx_options import (
@@ -61,6 +62,9 @@ class OnnxModel:
     mapped     share the weights' memory with other hosts and instances, and load at once: they are mapped, in
                a graph that is written once with its weights outside (kept in $SHAREDMODEL_CACHE). Runs of
                several rows are slower; not with `in_memory`
+    device     "cpu", or a GPU that onnxruntime-gpu can use, such as "cuda:0", in the place of `providers`: the
+               server says which, by the model's key `device`
+    device_memory        most bytes of it that an arena may take; without: what the server may use of it
     in_memory  read the file here and give onnxruntime its bytes, as of a model without a folder
     """
 
@@ -82,6 +86,8 @@ class OnnxModel:
         config: Mapping[str, str] | None = None,
         in_memory: bool = False,
         mapped: bool = False,
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         # Read at import: without it onnxruntime writes telemetry files and starts a thread.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -99,11 +105,12 @@ class OnnxModel:
         session = onnxruntime.InferenceSession(
             _read(path) if in_memory else path if isinstance(path, bytes) else os.fspath(path),
             options,
-            providers=providers_of(providers, provider_options),
+            providers=providers_on(device, device_memory, providers_of(providers, provider_options)),
             disabled_optimizers=list(disabled_optimizers),
         )
+        check_begun(session, device)
         self._terminable = Terminable()
-        self._arena = Arena(options.enable_cpu_mem_arena)
+        self._arena = Arena(arenas(session, options))
         self._new_options = onnxruntime.RunOptions
         self._open: tuple[Any, BoundSession] | None = (session, BoundSession(session))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 ENTRY: Final = "memory.enable_memory_arena_shrinkage"
-_CPU: Final = "cpu:0"
+CPU: Final = "cpu:0"
 OUTLIER: Final = 4  # times what is usual
 KNOWN_AFTER: Final = 8  # runs; the first ones are canaries and warm-ups
 # What is large twice in a row is soon usual; what was usual stays so for a while.
@@ -21,9 +21,10 @@ _DOWN: Final = 1 / 64
 class Arena:
     """Of one session. Not exact where runs overlap: then one shrinks more, or less, and no answer is different."""
 
-    def __init__(self, able: bool = True) -> None:
-        """``able``: whether the session has an arena; one without fails a run that shall shrink it."""
-        self._able = able
+    def __init__(self, names: str = CPU) -> None:
+        """``names``: the arenas that the session has, as `onnx_device.arenas` has them; one that it has not fails a
+        run that shall shrink it."""
+        self._names = names
         self._asked = False
         self._runs = 0
         self._usual = 0.0
@@ -38,8 +39,8 @@ class Arena:
         for array in arrays:
             nbytes += getattr(array, "nbytes", 0)
         asked, self._asked = self._asked, self.note(nbytes)
-        if self._able and (asked or self._asked):
-            options.add_run_config_entry(ENTRY, _CPU)
+        if self._names and (asked or self._asked):
+            options.add_run_config_entry(ENTRY, self._names)
 
     def note(self, nbytes: int) -> bool:
         """The size of a run's inputs; whether that is an outlier."""

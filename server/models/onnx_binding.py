@@ -3,6 +3,8 @@
 Each call makes its own binding (0.6 µs): that is cheaper than guarding shared ones, and any
 number of threads may be inside at once. It uses the native binding class: onnxruntime's Python
 wrapper around it costs 25 µs a call.
+
+All is bound as main memory, where the session runs on a GPU too: onnxruntime copies to and fro then.
 """
 
 from __future__ import annotations

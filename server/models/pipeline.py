@@ -17,6 +17,7 @@ import numpy as np
 
 from . import hub
 from .answering import Answering
+from .torch_device import TorchDevice
 from .versions import versions
 
 Task = Literal[
@@ -43,6 +44,9 @@ class PipelineModel:
     cache_folder  where downloads are kept, if not in the hub's own place
     local_files_only   download nothing
     threads     processors that one run may use; None takes every one that this process may
+    device      "cpu", or a GPU that PyTorch can use, such as "cuda:0": the server says which, by the model's key
+                `device`
+    device_memory   most bytes of it that PyTorch may take; without: what the server may use of it
     """
 
     compared = staticmethod(hub.compared)
@@ -57,13 +61,16 @@ class PipelineModel:
         cache_folder: str | None = None,
         local_files_only: bool = False,
         threads: int | None = None,
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         folder = hub.folder_of(path, name, revision, cache_folder, local_files_only)
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"no such folder: {folder}")
         self._task: str = task
         self._turn = threading.Lock()  # however its scheduling is set
-        self._pipeline: Any = _loaded(task, folder, threads)
+        self._device = TorchDevice(device, device_memory)
+        self._pipeline: Any = _loaded(task, folder, threads, self._device)
 
     def call(self, inputs: Any, options: Mapping[str, Any] | None = None) -> Any:
         """What the pipeline gives for one input, or for a list of them.
@@ -96,12 +103,16 @@ class PipelineModel:
         """A first call to make."""
         return {"method": "call", "args": (_PROBES[self._task],)}
 
+    def shrink(self) -> None:
+        """Give back memory of a GPU that PyTorch holds and does not use."""
+        self._device.shrink()
+
     def close(self) -> None:
         """Lets the model go."""
         self._pipeline = None
 
 
-def _loaded(task: str, folder: str, threads: int | None) -> Any:
+def _loaded(task: str, folder: str, threads: int | None, device: TorchDevice) -> Any:
     import transformers
 
     from ..machine.torch_threads import limit_torch
@@ -109,8 +120,8 @@ def _loaded(task: str, folder: str, threads: int | None) -> Any:
     if threads is not None:
         limit_torch(threads)  # of the whole host: PyTorch knows no other
     if task == "question-answering":
-        return Answering(folder)
-    return transformers.pipeline(task, model=folder, device="cpu")
+        return Answering(folder, device)
+    return transformers.pipeline(task, model=folder, device=device.name)
 
 
 def _picture(given: Any) -> Any:
@@ -124,4 +135,4 @@ def _picture(given: Any) -> Any:
 
 
 def _arrays(found: Any) -> Any:
-    return [_arrays(each) for each in found] if isinstance(found, list) else found.numpy()
+    return [_arrays(each) for each in found] if isinstance(found, list) else found.cpu().numpy()

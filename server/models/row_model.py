@@ -41,6 +41,10 @@ class RowModel(Generic[Engine]):
         if engine is not None:
             engine.shrink()
 
+    def filling(self, tokens: int) -> list[str]:
+        """Texts that fill one run, each of so many tokens when it is cut to them."""
+        return [" ".join(["a"] * tokens)] * max(1, self._budget // tokens)
+
     def close(self) -> None:
         """Lets the model go. Calls that are running keep it until they are done."""
         self._engine = None

@@ -29,6 +29,8 @@ class SapiensModel:
     height, width   of its images, where the file does not say: those of Sapiens
     threads     processors that one run may use; None takes every one that this process may
     providers   onnxruntime's execution providers, in order of preference
+    device      "cpu", or a GPU that onnxruntime-gpu can use: the server says which, by the model's key `device`
+    device_memory   most bytes of it that an arena may take; without: what the server may use of it
     """
 
     def __init__(
@@ -39,13 +41,15 @@ class SapiensModel:
         width: int = 768,
         threads: int | None = None,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         if height < 1 or width < 1:
             raise BadArgument(f"images of {height} x {width}: height and width are numbers of pixels")
         if not os.path.isfile(path):
             raise FileNotFoundError(f"no such file: {path}")
         graph = exported(path, height, width) if is_torchscript(path) else path
-        self._model = OnnxModel(graph, threads=threads, providers=providers)
+        self._model = OnnxModel(graph, threads=threads, providers=providers, device=device, device_memory=device_memory)
         self._input, self._shape = self._taken((3, height, width))
         found = self.heatmaps(np.zeros((1, *self._shape[1:]), np.float32))
         self._keypoints, self._size = found.shape[1], found.shape[2:]

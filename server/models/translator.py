@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from sharedmodel.errors import BadArgument
 
+from ..machine.seat import Seat
 from . import hub
 from .row_model import RowModel
 from .translation.batching import TranslatorBatching
@@ -53,6 +54,9 @@ class TranslatorModel(RowModel[Engine]):
     threads     processors that one run may use; None takes every one that this process may
     tokens_per_run   most tokens in one run, padding included, those of all beams counted
     providers   onnxruntime's execution providers, in order of preference
+    device      "cpu", or a GPU that the engine can use, such as "cuda:0", in the place of `providers`: the server
+                says which, by the model's key `device`
+    device_memory   most bytes of it that the engine may take; without: what the server may use of it
     """
 
     compared = staticmethod(hub.compared)
@@ -70,6 +74,8 @@ class TranslatorModel(RowModel[Engine]):
         threads: int | None = None,
         tokens_per_run: int = 8192,
         providers: Sequence[str] = ("CPUExecutionProvider",),
+        device: str = "cpu",
+        device_memory: int | None = None,
     ) -> None:
         super().__init__(tokens_per_run)
         if engine == "torch" and int8:
@@ -79,14 +85,15 @@ class TranslatorModel(RowModel[Engine]):
         self._tokens = Tokens(folder)
         self._rules = Rules.of_folder(folder)
         self.longest = int(config.get("max_position_embeddings") or 512)
+        seat = Seat(device, device_memory)
         if engine == "torch":
-            self._engine = TorchEngine(folder, threads=threads)
+            self._engine = TorchEngine(folder, threads=threads, seat=seat)
         else:
             made = exported(folder, f"{engine}-int8" if int8 else engine)
             self._engine = (
-                Ct2Engine(made, self._tokens, positions=self.longest, int8=int8, threads=threads)
+                Ct2Engine(made, self._tokens, positions=self.longest, int8=int8, threads=threads, seat=seat)
                 if engine == "ctranslate2"
-                else OnnxEngine(made, positions=self.longest, threads=threads, providers=providers)
+                else OnnxEngine(made, positions=self.longest, threads=threads, providers=providers, seat=seat)
             )
         self._card = {
             "engine": engine, "vocabulary": int(config["vocab_size"]), "longest": self.longest,

@@ -11,7 +11,9 @@ def versions(*names: str) -> dict[str, str | None]:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for package in (name, f"{name}-gpu"):  # onnxruntime's build for GPUs is a package of its own
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pass
+    return None

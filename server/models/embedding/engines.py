@@ -12,8 +12,10 @@ import numpy as np
 
 from sharedmodel.tensor import Array
 
+from ...machine.seat import Seat
 from ..onnx_binding import dtype_of
 from ..onnx_graph import Graph
+from ..torch_device import TorchDevice
 from .packing import Padded
 
 _USUAL: Final = ("token_embeddings", "last_hidden_state")
@@ -32,9 +34,11 @@ class Engine(Protocol):
 class OnnxEngine:
     """A graph with ``input_ids`` and perhaps ``attention_mask`` and ``token_type_ids``, run by onnxruntime."""
 
-    def __init__(self, graph: str, output: str | int, *, threads: int | None, providers: Sequence[Any]) -> None:
+    def __init__(
+        self, graph: str, output: str | int, *, threads: int | None, providers: Sequence[Any], seat: Seat
+    ) -> None:
         """Raises ValueError for an output or a provider that there is not, NotImplementedError for a further input."""
-        self._graph = Graph(graph, threads=threads, providers=providers)
+        self._graph = Graph(graph, threads=threads, providers=providers, seat=seat)
         session = self._graph.session
         self._dtypes = {arg.name: dtype_of(arg.type) for arg in session.get_inputs()}
         self._output = _chosen(output, [arg.name for arg in session.get_outputs()])
@@ -54,7 +58,7 @@ class OnnxEngine:
 class TorchEngine:
     """The weights of a folder of transformers, run by PyTorch."""
 
-    def __init__(self, folder: str, *, threads: int | None) -> None:
+    def __init__(self, folder: str, *, threads: int | None, seat: Seat) -> None:
         import torch
         from transformers import AutoModel
 
@@ -63,20 +67,21 @@ class TorchEngine:
         if threads is not None:
             limit_torch(threads)  # of the whole host: PyTorch knows no other
         self._torch = torch
-        self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self._device = TorchDevice(*seat)
+        self._model = self._device.put(AutoModel.from_pretrained(folder, dtype=torch.float32).eval())
         self._typed = int(getattr(self._model.config, "type_vocab_size", 0) or 0) > 0
 
     def hidden(self, padded: Padded) -> Array:
-        torch = self._torch
-        feed = {"input_ids": torch.from_numpy(padded.ids), "attention_mask": torch.from_numpy(padded.mask)}
+        torch, put = self._torch, self._device.put
+        feed = {"input_ids": put(torch.from_numpy(padded.ids)), "attention_mask": put(torch.from_numpy(padded.mask))}
         if self._typed:
-            feed["token_type_ids"] = torch.from_numpy(padded.types)
+            feed["token_type_ids"] = put(torch.from_numpy(padded.types))
         with torch.inference_mode():
-            found: Array = self._model(**feed).last_hidden_state.numpy()
+            found: Array = self._model(**feed).last_hidden_state.cpu().numpy()
         return found
 
     def shrink(self) -> None:
-        """PyTorch gives memory back by itself where it runs on processors."""
+        self._device.shrink()
 
 
 def _chosen(output: str | int, names: list[str]) -> str:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from sharedmodel.tensor import Array
 
+from ...machine.seat import Seat
 from ..embedding.packing import Padded
 from ..onnx_graph import Graph
+from ..torch_device import TorchDevice
 from .export import OUTPUTS, linear
 
 
@@ -28,9 +30,9 @@ class Engine(Protocol):
 class OnnxEngine:
     """The graph of `export`, run by onnxruntime."""
 
-    def __init__(self, graph: str, *, threads: int | None, providers: Sequence[Any]) -> None:
+    def __init__(self, graph: str, *, threads: int | None, providers: Sequence[Any], seat: Seat) -> None:
         """Raises ValueError for a provider that there is not."""
-        self._graph = Graph(graph, threads=threads, providers=providers)
+        self._graph = Graph(graph, threads=threads, providers=providers, seat=seat)
 
     def outputs(self, padded: Padded, wanted: Collection[str]) -> Mapping[str, Array]:
         names = [name for name in OUTPUTS if name in wanted]
@@ -44,7 +46,7 @@ class OnnxEngine:
 class TorchEngine:
     """FlagEmbedding's own model, run by PyTorch."""
 
-    def __init__(self, folder: str, dtype: str, pooling: str, *, threads: int | None) -> None:
+    def __init__(self, folder: str, dtype: str, pooling: str, *, threads: int | None, seat: Seat) -> None:
         linear(folder)
         import torch
         from FlagEmbedding import BGEM3FlagModel
@@ -54,21 +56,23 @@ class TorchEngine:
         if threads is not None:
             limit_torch(threads)  # of the whole host: PyTorch knows no other
         self._torch = torch
-        self._model = BGEM3FlagModel(
+        self._device = TorchDevice(*seat)
+        model = BGEM3FlagModel(
             folder, normalize_embeddings=False, use_fp16=dtype == "float16", use_bf16=dtype == "bfloat16",
             devices="cpu", pooling_method=pooling,
         ).model.float().eval()  # fmt: skip
+        self._model = self._device.put(model)
 
     def outputs(self, padded: Padded, wanted: Collection[str]) -> Mapping[str, Array]:
-        torch = self._torch
-        feed = {"input_ids": torch.from_numpy(padded.ids), "attention_mask": torch.from_numpy(padded.mask)}
+        torch, put = self._torch, self._device.put
+        feed = {"input_ids": put(torch.from_numpy(padded.ids)), "attention_mask": put(torch.from_numpy(padded.mask))}
         with torch.inference_mode():
             found = self._model(
                 feed, return_dense="dense" in wanted, return_sparse="sparse" in wanted,
                 return_colbert_vecs="colbert" in wanted,
             )  # fmt: skip
-        told = {name: found[f"{name}_vecs"].numpy() for name in wanted}
+        told = {name: found[f"{name}_vecs"].cpu().numpy() for name in wanted}
         return told | ({"sparse": told["sparse"][:, :, 0]} if "sparse" in told else {})
 
     def shrink(self) -> None:
-        """PyTorch gives memory back by itself where it runs on processors."""
+        self._device.shrink()

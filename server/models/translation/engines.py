@@ -11,11 +11,14 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from sharedmodel.errors import Cancelled
+from sharedmodel.errors import BadArgument, Cancelled
 from sharedmodel.reply import cancelled
 from sharedmodel.tensor import Array
 
+from ...machine.governor import CPU
+from ...machine.seat import Seat, number_of
 from ..onnx_graph import Graph
+from ..torch_device import TorchDevice
 from .rules import Rules
 from .search import Likeliest, search
 from .tokens import Tokens
@@ -47,10 +50,12 @@ def padded(rows: Sequence[Row], pad: int) -> tuple[Array, Array]:
 class OnnxEngine:
     """The two graphs of `graphs`, run by onnxruntime; the search between their runs is ours."""
 
-    def __init__(self, folder: str, *, positions: int, threads: int | None, providers: Sequence[Any]) -> None:
+    def __init__(
+        self, folder: str, *, positions: int, threads: int | None, providers: Sequence[Any], seat: Seat
+    ) -> None:
         """``positions``: how long a row may get. Raises ValueError for a provider that there is not."""
         self._encoder, self._decoder = (
-            Graph(os.path.join(folder, f"{name}.onnx"), threads=threads, providers=providers)
+            Graph(os.path.join(folder, f"{name}.onnx"), threads=threads, providers=providers, seat=seat)
             for name in ("encoder", "decoder")
         )
         self._cross = [one.name for one in self._encoder.session.get_outputs()]
@@ -112,7 +117,7 @@ class _State:
 class TorchEngine:
     """The weights of a folder of transformers, run by its own `generate`."""
 
-    def __init__(self, folder: str, *, threads: int | None) -> None:
+    def __init__(self, folder: str, *, threads: int | None, seat: Seat) -> None:
         import torch
         from transformers import GenerationConfig, MarianMTModel
 
@@ -121,12 +126,13 @@ class TorchEngine:
         if threads is not None:
             limit_torch(threads)  # of the whole host: PyTorch knows no other
         self._torch, self._config = torch, GenerationConfig
-        self._model = MarianMTModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self._device = TorchDevice(*seat)
+        self._model = self._device.put(MarianMTModel.from_pretrained(folder, dtype=torch.float32).eval())
         self._model.generation_config = GenerationConfig()
 
     def generate(self, rows: Sequence[Row], rules: Rules) -> list[list[list[int]]]:
         torch = self._torch
-        ids, mask = map(torch.from_numpy, padded(rows, rules.pad))
+        ids, mask = (self._device.put(torch.from_numpy(each)) for each in padded(rows, rules.pad))
         config = self._config(
             max_length=rules.max_length, min_length=rules.min_length, num_beams=rules.num_beams,
             num_return_sequences=rules.num_return_sequences, length_penalty=rules.length_penalty,
@@ -142,7 +148,7 @@ class TorchEngine:
         return [cut[start : start + count] for start in range(0, len(cut), count)]
 
     def shrink(self) -> None:
-        """PyTorch gives memory back by itself where it runs on processors."""
+        self._device.shrink()
 
 
 class Ct2Engine:
@@ -150,12 +156,18 @@ class Ct2Engine:
 
     _PATIENCE: Final = 2.0
 
-    def __init__(self, folder: str, tokens: Tokens, *, positions: int, int8: bool, threads: int | None) -> None:
+    def __init__(
+        self, folder: str, tokens: Tokens, *, positions: int, int8: bool, threads: int | None, seat: Seat
+    ) -> None:
+        """Raises BadArgument where this CTranslate2 can't run there."""
         import ctranslate2
 
+        if seat.device != CPU and number_of(seat.device) >= (count := ctranslate2.get_cuda_device_count()):
+            raise BadArgument(f"CTranslate2 {ctranslate2.__version__} here can't run on {seat.device}: it sees {count}")
         self._tokens, self._positions = tokens, positions
         self._model = ctranslate2.Translator(
-            folder, device="cpu", compute_type="int8" if int8 else "float32", inter_threads=1,
+            folder, device="cpu" if seat.device == CPU else "cuda", device_index=number_of(seat.device),
+            compute_type="int8" if int8 else "float32", inter_threads=1,
             intra_threads=threads or len(os.sched_getaffinity(0)),
         )  # fmt: skip
 
@@ -177,7 +189,7 @@ class Ct2Engine:
         return [[[rules.start, *map(number, hypothesis), end] for hypothesis in result.hypotheses] for result in found]
 
     def shrink(self) -> None:
-        """CTranslate2 keeps no more than it needs."""
+        """CTranslate2 keeps no more than it needs on processors, and can't be told on a GPU."""
 
 
 def _run(graph: Graph, outputs: list[str], feed: dict[str, Array], *, noted: bool = True) -> list[Array]:
