@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedmodel.server.machine.governor import Device, Model
-from sharedmodel.server.machine.gpu import Gpu, gpus, visible
+from sharedmodel.server.machine.gpu import Gpu, gpus, used_by, visible
 from sharedmodel.server.machine.relief import Relief, ShrinkArenas, TrimHeap, Unload
 
 CALM, STALLED = 10.0, 10.1
@@ -86,8 +86,21 @@ def test_gpus_are_read_and_what_has_no_memory_of_its_own_is_left_out() -> None:
         Gpu(0, "GPU-aaaa-1", "NVIDIA H100 80GB HBM3", 81559 << 20, 4 << 20),
         Gpu(1, "GPU-bbbb-2", "NVIDIA, with a comma", 81559 << 20, 40000 << 20),
     ]
-    assert read[1].device(0, budget=5) == Device("cuda:0", 5, 40000 << 20)
     assert 0.9 * read[0].total < read[0].device(1).budget < read[0].total
+    assert read[1].device(0).in_use == 40000 << 20
+
+
+def test_of_a_configured_budget_is_gone_what_the_servers_own_use_and_what_others_left_too_little_of() -> None:
+    gpu = Gpu(0, "GPU-aaaa-1", "NVIDIA H100 80GB HBM3", 100, 40)
+    assert gpu.device(0, budget=5) == Device("cuda:0", 5, 0)
+    assert gpu.device(0, budget=50, own=30) == Device("cuda:0", 50, 30)
+    assert gpu.device(0, budget=70, own=5) == Device("cuda:0", 70, 10)
+
+
+def test_what_processes_use_of_each_gpu_is_summed_up() -> None:
+    told = "GPU-aaaa-1, 10, 100\nGPU-bbbb-2, 10, 7\nGPU-aaaa-1, 11, 20\nGPU-aaaa-1, 12, 4000\nGPU-aaaa-1, 10, [N/A]\n"
+    assert used_by({10, 11}, lambda: told) == {"GPU-aaaa-1": 120 << 20, "GPU-bbbb-2": 7 << 20}
+    assert used_by({10}, lambda: "No running processes found\n\n, ,\n") == {}
 
 
 def test_without_the_tool_there_are_no_gpus() -> None:

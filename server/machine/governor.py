@@ -128,6 +128,11 @@ def place(
     return device.name, decision
 
 
+def both(one: Decision, other: Decision) -> Decision:
+    """What to do about a load that asks for two devices: room is made only when neither says to wait, or never."""
+    return max(one, other, key=lambda decision: _BEST.index(type(decision)))
+
+
 def in_use(device: Device, models: Iterable[Model]) -> int:
     """Bytes that are gone: as measured or as known, whichever is more, and what is being loaded besides.
 

@@ -1,22 +1,20 @@
 """The memory of GPUs, as nvidia-smi tells it. Not verified on a GPU: only against its output as documented.
 
 Its numbers are those of the bus. CUDA in a process counts the same way only under CUDA_DEVICE_ORDER=PCI_BUS_ID,
-and only what CUDA_VISIBLE_DEVICES lets it see: `visible` gives the devices in that order.
+and only what CUDA_VISIBLE_DEVICES lets it see: `visible` gives the devices in that order. Parts of a GPU (MIG) are
+not known here.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, NamedTuple
 
 from .governor import Device
 
-_COMMAND: Final = (
-    "nvidia-smi",
-    "--query-gpu=index,uuid,name,memory.total,memory.used",
-    "--format=csv,noheader,nounits",
-)
+_GPUS: Final = "--query-gpu=index,uuid,name,memory.total,memory.used"
+_PROCESSES: Final = "--query-compute-apps=gpu_uuid,pid,used_memory"
 _TIMEOUT: Final = 10.0  # a driver that is not kept loaded takes seconds to wake
 _MIB: Final = 1 << 20
 _SPARE: Final = 20  # a twentieth is left for the context and for fragments
@@ -31,18 +29,34 @@ class Gpu(NamedTuple):
     total: int
     used: int
 
-    def device(self, number: int, budget: int | None = None) -> Device:
-        """For the governor, as CUDA calls it in the process: "cuda:0". ``budget``: nineteen twentieths if None."""
-        return Device(f"cuda:{number}", self.total - self.total // _SPARE if budget is None else budget, self.used)
+    def device(self, number: int, budget: int | None = None, own: int = 0) -> Device:
+        """For the governor, as CUDA calls it in the process: "cuda:0".
+
+        ``budget``: nineteen twentieths if None, of which all is gone that anybody uses. Of one that was configured
+        gone is what the server's ``own`` processes use, and what can't be had because others have it.
+        """
+        name = f"cuda:{number}"
+        if budget is None:
+            return Device(name, self.total - self.total // _SPARE, self.used)
+        return Device(name, budget, max(0, own, budget - (self.total - self.used)))
 
 
 def gpus(ask: Callable[[], str] | None = None) -> list[Gpu]:
     """The GPUs of this machine; none where nvidia-smi is missing or fails. It takes some 50 ms and more."""
-    try:
-        text = (ask or _ask)()
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [gpu for line in text.splitlines() if (gpu := _parsed(line)) is not None]
+    return [gpu for line in _lines(ask or (lambda: _ask(_GPUS))) if (gpu := _parsed(line)) is not None]
+
+
+def used_by(pids: Container[int], ask: Callable[[], str] | None = None) -> dict[str, int]:
+    """Bytes that these processes use, by the UUID of the GPU.
+
+    Nothing where nvidia-smi does not see them, as in a container with process numbers of its own.
+    """
+    found: dict[str, int] = {}
+    for line in _lines(ask or (lambda: _ask(_PROCESSES))):
+        uuid, pid, used = [*(word.strip() for word in line.split(",")), "", "", ""][:3]
+        if pid.isdecimal() and used.isdecimal() and int(pid) in pids:
+            found[uuid] = found.get(uuid, 0) + int(used) * _MIB
+    return found
 
 
 def visible(found: Sequence[Gpu], setting: str | None) -> list[Gpu]:
@@ -65,9 +79,16 @@ def _is_named(gpu: Gpu, word: str) -> bool:
     return gpu.number == int(word) if word.isdecimal() else bool(word) and gpu.uuid.startswith(word)
 
 
-def _ask() -> str:
-    done = subprocess.run(_COMMAND, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
-    return done.stdout
+def _lines(ask: Callable[[], str]) -> list[str]:
+    try:
+        return ask().splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+def _ask(query: str) -> str:
+    command = ("nvidia-smi", query, "--format=csv,noheader,nounits")
+    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True).stdout
 
 
 def _parsed(line: str) -> Gpu | None:

@@ -52,7 +52,11 @@ _RULES: Final = Rules()
 class Relief:
     """One device. Ask it every second or so."""
 
-    def __init__(self, thresholds: Thresholds = _THRESHOLDS, rules: Rules = _RULES) -> None:
+    def __init__(
+        self, thresholds: Thresholds = _THRESHOLDS, rules: Rules = _RULES, gentle: tuple[Step, ...] = _GENTLE
+    ) -> None:
+        """``gentle``: what comes before unloading, in this order."""
+        self._gentle = gentle
         self._thresholds = thresholds
         self._rules = rules
         self._taken = 0
@@ -74,8 +78,8 @@ class Relief:
         return step
 
     def _choose(self, over: int, spare: list[Model]) -> Step | None:
-        if self._taken < len(_GENTLE):
-            return _GENTLE[self._taken]
+        if self._taken < len(self._gentle):
+            return self._gentle[self._taken]
         # For a stall nobody says how much is missing: one model, then look again.
         names = least_used(spare, min(max(over, 1), sum(model.taken for model in spare)))
         return Unload(names) if names else None
