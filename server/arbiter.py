@@ -5,10 +5,10 @@
                  │                      ├─ Wait ──► something changes ───────┤
                  └──────────────────────│────────────────────────────────────┘
                                         └─ Refuse ──► NotEnoughMemory
-    each second ─► relief.step ─► arenas shrink, the heap is trimmed, models are unloaded
+    each second ─► relief.step ─► arenas shrink, the heap is trimmed, models are unloaded (of GPUs: each ten)
 
-`machine.governor` and `machine.relief` decide; here is what carries it out. Each host decides for its own
-models only; what the others take counts as in use.
+`machine.governor` and `machine.relief` decide, on what `accounts` knows of the main memory and of GPUs; here is what
+carries it out. Each host decides for its own models only; what the others take counts as in use.
 """
 
 from __future__ import annotations
@@ -22,23 +22,21 @@ from typing import TYPE_CHECKING, Final
 
 from sharedmodel.heap import trim
 
-from .kinds import DETAILS
+from .accounts import Accounts
 from .lifecycle import DRAINING
 from .machine.amount import size
-from .machine.estimate import LEAST, estimate
-from .machine.governor import Decision, Load, MakeRoom, Model, Refuse, Request, Rules, admit
-from .machine.growth import Growth
-from .machine.ledger import Ledger
+from .machine.governor import CPU, Device, Load, MakeRoom, Model, Refuse, Rules
+from .machine.gpus import Gpus
 from .machine.own import own_memory
 from .machine.pressure import pressure
 from .machine.purse import Purse
 from .machine.relief import Relief, ShrinkArenas, Step, Thresholds, TrimHeap
-from .settings import ModelSettings
 
 if TYPE_CHECKING:
     from .ward import Ward
 
 BEAT: Final = 1.0
+GPU_BEAT: Final = 10.0  # to ask for their memory takes a process of its own
 LOOK: Final = 0.2  # seconds; that a call has ended, and its model may go, is told by nobody
 _RULES: Final = Rules()
 _FULL: Final = Thresholds().full
@@ -55,17 +53,17 @@ class Arbiter:
         purse: Purse,
         clock: Callable[[], float] = time.monotonic,
         rules: Rules = _RULES,
+        gpus: Gpus | None = None,
     ) -> None:
         self._wards = wards
         self._purse = purse
+        self._accounts = Accounts(purse, gpus or Gpus())
+        self._gpus_due = float("-inf")
+        self._gpu_reliefs: dict[str, Relief] = {}
         self._clock = clock
         self._rules = rules
         self._relief = Relief(rules=rules)
         self._deciding = threading.Lock()  # held while memory is measured, and by nobody who is in a hurry
-        self._ledger = Ledger()
-        self._growth = Growth()
-        # Not by name: a model that is configured no more may still load when another has its name.
-        self._coming: dict[Ward, int] = {}  # loads that were let in, and what they will take
         self._leaving: set[Ward] = set()
         self._news = threading.Condition()
         self._changes = 0
@@ -89,13 +87,21 @@ class Arbiter:
     def forget(self, name: str) -> None:
         """A model is another one from now on: what it took says nothing any more."""
         with self._deciding:
-            self._ledger.forget(name)
+            self._accounts.forget(name)
+
+    @property
+    def gpus(self) -> Gpus:
+        """As the host's loads see them."""
+        return self._accounts.gpus
 
     # -- loads -----------------------------------------------------------------------------------------
 
     @contextmanager
     def room(self, ward: Ward) -> Iterator[None]:
-        """Held while a model is loaded; entering waits until there is room. Raises NotEnoughMemory."""
+        """Held while a model is loaded; entering waits until there is room, and says where (`Ward.seat`).
+
+        Raises NotEnoughMemory, and BadArgument for a device that there is not.
+        """
         self._enter(ward)
         done = False
         try:
@@ -103,48 +109,40 @@ class Arbiter:
             done = True
         finally:
             with self._deciding:
-                del self._coming[ward]
-                grown = self._growth.end(ward, self._purse.own())
-                if done:
-                    self._ledger.loaded(ward.name, 0, grown)
-                    ward.taken = self._ledger.need(ward.name, 0)
+                self._accounts.end(ward, done=done)
             self.nudge()
 
     def _enter(self, ward: Ward) -> None:
-        need, since = self._ledger.need(ward.name, expected(ward.settings)), self._clock()
-        request = Request(ward.name, need, since)
+        since = self._clock()
         deadline = since + self._rules.patience
+        wish = self._accounts.wish(ward, since)
+        self.gpus.forget()
         while True:
             seen = self._changes
             with self._deciding:
                 now, leaving = self._clock(), bool(self._leaving)
-                decision = self._decide(request, now)
+                seat, decision = self._accounts.decide(wish, self._models(), now, self._rules)
                 if isinstance(decision, Load):
-                    self._coming[ward] = need
-                    self._growth.begin(ward, need or LEAST, self._purse.own())
+                    self._accounts.begin(ward, wish, seat)
                     return
                 # One after the other: what is just leaving may be enough.
                 if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
-                    self._unload(decision.unload, f"to make room for {ward.name}, which needs {size(need)}")
+                    self._unload(decision.unload, f"to make room for {wish}")
             if isinstance(decision, Refuse):
                 raise decision.error
             self._pause(seen, LOOK)
 
-    def _decide(self, request: Request, now: float) -> Decision:
-        if self._purse.open:
-            return Load()
-        models = self._models()  # first: what one that is just gone had must not count without it
-        return admit(request, self._purse.device(), models, now, self._rules)
-
     def _models(self) -> list[Model]:
-        found = [Model(ward.name, need, loading=True) for ward, need in self._coming.items()]
+        """Those of this host, once for each device that they take memory of."""
+        found = self._accounts.coming()
         for ward in self._wards():
             leased, leaving = ward.slot.served, ward in self._leaving or ward.slot.state == DRAINING
             if leased is not None or leaving:
                 calls = 0 if leased is None else leased.inside
                 running = calls + leaving + ward.slot.busy
                 keep = ward.settings.upkeep.keep
-                found.append(Model(ward.name, ward.taken, running=running, keep=keep, used=ward.used_at))
+                for device, taken in ward.takes.items():
+                    found.append(Model(ward.name, taken, device, running=running, keep=keep, used=ward.used_at))
         return found
 
     def _unload(self, names: Iterable[str], why: str) -> None:
@@ -165,6 +163,7 @@ class Arbiter:
                 ward.slot.unload(why, leased, if_idle=True)
         finally:
             self._leaving.discard(ward)
+            self.gpus.forget()
             self.nudge()
 
     def _pause(self, seen: int, seconds: float | None) -> None:
@@ -199,14 +198,28 @@ class Arbiter:
         with self._deciding:
             step = self._relief.step(some, device, self._models(), self._clock())
         if step is not None:
-            short = f"memory is short: {size(device.in_use)} of {size(device.budget)} in use, {some:.0f} % stalled"
-            self._take(step, short)
+            self._take(step, f"memory is short: {_used(device)}, {some:.0f} % stalled")
+        self._look_at_gpus()
 
-    def _take(self, step: Step, short: str) -> None:
+    def _look_at_gpus(self) -> None:
+        now = self._clock()
+        there = {ward.device for ward in self._wards() if ward.slot.served is not None} - {CPU}
+        if not there or now < self._gpus_due or self._leaving:
+            return
+        self._gpus_due = now + GPU_BEAT
+        for device in (reading.device for reading in self.gpus.look() if reading.device.name in there):
+            relief = self._gpu_reliefs.setdefault(device.name, Relief(rules=self._rules, gentle=(ShrinkArenas(),)))
+            with self._deciding:
+                step = relief.step(0.0, device, self._models(), now)
+            if step is not None:
+                self._take(step, f"memory of {device.name} is short: {_used(device)}", device.name)
+
+    def _take(self, step: Step, short: str, device: str = CPU) -> None:
         if isinstance(step, ShrinkArenas):
             logger.warning("%s; models' arenas are shrunk", short)
             for ward in self._wards():
-                ward.shrink()
+                if device in ward.takes:
+                    ward.shrink()
         elif isinstance(step, TrimHeap):
             before = own_memory().rss
             trim()
@@ -217,10 +230,5 @@ class Arbiter:
                 self._unload(step.names, short)
 
 
-def expected(settings: ModelSettings) -> int:
-    """What a model will take that was never loaded: by its files, 0 where it has none of its own."""
-    kind = None if settings.kind is None else DETAILS[settings.kind]
-    # What a library makes is where it keeps all of its models.
-    options = () if kind is None else [key for key in kind.paths if key not in kind.made]
-    files = [path for key in options if isinstance(path := settings.options.get(key), str)]
-    return estimate(files) if files else 0
+def _used(device: Device) -> str:
+    return f"{size(device.in_use)} of {size(device.budget)} in use"

@@ -42,7 +42,7 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     yield ""
     models = list(_each(status["models"]))
     threads = status["threads"]
-    yield table(_MODEL, (_model(name, told, threads) for name, told in models), right=("THREADS", "MEMORY"))
+    yield _models(models, threads)
     for name, told in models:
         if "reason" in told:
             yield Text(f"  {name}: {told['reason']}", style="red")
@@ -59,6 +59,21 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     if status["deaths"]:
         yield ""
         yield table(("HOST ENDED", "AFTER", "WHY"), _deaths(status["deaths"]), right=("AFTER",))
+
+
+def _models(models: list[tuple[str, dict[str, Any]]], threads: dict[str, int]) -> Any:
+    rows = [_model(name, told, threads) for name, told in models]
+    if not any("device" in told for _, told in models):
+        return table(_MODEL, rows, right=("THREADS", "MEMORY"))
+    at = _MODEL.index("MEMORY") + 1
+    devices = (_device(told) for _, told in models)
+    rows = [(*row[:at], device, *row[at:]) for row, device in zip(rows, devices, strict=True)]
+    return table((*_MODEL[:at], "DEVICE", *_MODEL[at:]), rows, right=("THREADS", "MEMORY"))
+
+
+def _device(told: dict[str, Any]) -> str:
+    taken = told.get("device_memory", 0)
+    return f"{told.get('device', '')}{f', {size(taken)}' if taken else ''}"
 
 
 def _grid(rows: Iterator[tuple[str, Any]]) -> Any:
@@ -79,6 +94,9 @@ def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "serves", status["config"]
     memory = status["memory"]
     yield "memory", f"{size(memory['in_use'])} in use of {size(memory['budget'])} ({memory['source']})"
+    for device in status["devices"]:
+        numbers = f"{size(device['in_use'])} in use of {size(device['budget'])} ({device['source']})"
+        yield device["name"], f"{numbers}, {device['title']}"
     yield "supervisor", _process(status["supervisor"])
     for host in status["hosts"]:
         yield f"host {host['name']}".rstrip(), _host(host)

@@ -4,6 +4,8 @@
     runtime_dir = "run"            relative paths count from the file's folder
     idle_exit = 300
     memory = "8 GiB"               what the server may use; else what its control group or machine has
+    devices = {"cuda:0" = "20 GiB"}
+                                   the same of GPUs; else nineteen twentieths of each
 
     [models.ocr]                   an adapter: `kind`, and its constructor's options
     kind = "cnocr"
@@ -14,7 +16,9 @@
     idempotent = ["predict"]
 
 Of either: `isolate` (a host of its own), `instances` (that many of it at once), `max_run` (seconds after
-which a call is stuck), `weight` (its part of the processors beside the others', 1 by default); how it is kept
+which a call is stuck), `weight` (its part of the processors beside the others', 1 by default), `device` (where it
+runs: "cpu", "cuda" for the GPU that has most room, or "cuda:0"; of a factory the keyword argument `device`, given
+where its table has one, is the one that was chosen: see `devices`); how it is kept
 (`lazy`, `ttl`, `canary` ...: see `upkeep`); how its calls wait and run together (`max_batch`, `queue` ...:
 see `scheduling.settings`); several versions of it (see `versions`).
 
@@ -36,6 +40,7 @@ from pydantic import ValidationError
 
 from sharedmodel.errors import BadArgument
 
+from .devices import check_device, check_kwargs
 from .kinds import DETAILS
 from .mistakes import Mistake, from_validation
 from .options import check_options
@@ -190,12 +195,15 @@ def _kind(where: str, table: dict[str, Any], folder: Path | None, mistakes: list
     except ValidationError as exc:
         mistakes += from_validation(exc, where, (*COMMON, *KEYS))
         return ModelSettings()
+    check_device(where, kind, common.device, options, mistakes)
     return ModelSettings(kind=kind, options=checked, **common.model_dump())
 
 
 def _factory(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> ModelSettings:
     try:
-        return ModelSettings(**FactoryTable.model_validate(table).model_dump())
+        found = ModelSettings(**FactoryTable.model_validate(table).model_dump())
+        check_kwargs(where, found.device, found.kwargs, mistakes)
+        return found
     except ValidationError as exc:
         mistakes += from_validation(exc, where, (*FactoryTable.model_fields, *KEYS))
         return ModelSettings()

@@ -41,6 +41,7 @@ def examine(places: Callable[[], list[Place]]) -> list[Finding]:
         doctor_machine.memory_limit,
         doctor_machine.group_kill,
         doctor_machine.memory_pressure,
+        doctor_machine.gpus,
         lambda: _runtime_directory(places),
         _leftovers,
     )
@@ -68,10 +69,20 @@ def _packages() -> Iterator[Finding]:
     ):
         for name in names:
             try:
-                yield Finding(name, OK, importlib.metadata.version(name))
+                yield Finding(name, OK, _version(name))
             except importlib.metadata.PackageNotFoundError:
                 text = "not installed" if advice else "not installed (needed only for models that use it)"
                 yield Finding(name, verdict, text, advice)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        if name not in _FOR_MODELS:
+            raise
+        # The build for GPUs is a package of its own, imported by the same name.
+        return importlib.metadata.version(f"{name}-gpu") + ", for GPUs"
 
 
 def _memfd() -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from sharedmodel import segment
@@ -13,6 +13,8 @@ from .machine import files
 from .machine.amount import size
 from .machine.budget import CGROUP, budget
 from .machine.cores import cores
+from .machine.gpu import Gpu, visible
+from .machine.gpu import gpus as ask_gpus
 from .machine.limits import Limit, limits, shared_memory
 from .machine.memory import memory
 from .machine.oom import events, kills_all
@@ -71,6 +73,27 @@ def memory_pressure(root: str = "/") -> Iterator[Finding]:
         yield Finding("memory pressure", WARN, text, "more memory, fewer models, or end what else runs here")
     else:
         yield Finding("memory pressure", OK, text)
+
+
+def gpus(environ: Mapping[str, str] = os.environ, ask: Callable[[], list[Gpu]] = ask_gpus) -> Iterator[Finding]:
+    """The GPUs that models may run on."""
+    there = ask()
+    found = visible(there, environ.get("CUDA_VISIBLE_DEVICES"))
+    if not found:
+        why = "nvidia-smi shows none" if not there else "CUDA_VISIBLE_DEVICES hides those that nvidia-smi shows"
+        yield Finding("gpus", OK, f'none: {why}; models run on processors (device = "cpu")')
+    for number, gpu in enumerate(found):
+        device = gpu.device(number)
+        text = f"{gpu.name}, {size(gpu.total)}, {size(gpu.used)} in use"
+        if gpu.used > Thresholds().full * device.budget:
+            advice = "nothing more will be loaded there: end what else runs on it"
+            yield Finding(device.name, WARN, text, advice)
+        else:
+            yield Finding(device.name, OK, text)
+    order = environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if len(found) > 1 and order != "PCI_BUS_ID":
+        text = f"CUDA_DEVICE_ORDER={order}: CUDA counts GPUs otherwise than nvidia-smi does"
+        yield Finding("gpus", WARN, text, "unset it: no model will be loaded on a GPU with it")
 
 
 def processors(

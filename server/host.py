@@ -30,6 +30,8 @@ from . import directory, logs, messages
 from .boot import Boot
 from .elsewhere import Elsewhere
 from .journal import Journal
+from .layout import instance_of
+from .machine.gpus import Gpus
 from .machine.purse import Purse
 from .messages import Messages
 from .metrics.meter import Meter
@@ -83,6 +85,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         others=elsewhere.names,
         batches=not alone,
         purse=_purse(boot),
+        gpus=Gpus(settings.devices, boot.supervisor, instance_of(boot.name)),
     )
     service = Service(
         socket.socket(fileno=boot.listener),

@@ -169,8 +169,11 @@ def _merged(instances: list[dict[str, Any]]) -> dict[str, Any]:
     if len(instances) == 1:
         return instances[0]
     best = min(instances, key=lambda told: _BEST.index(told["state"]))
+    devices = sorted({told["device"] for told in instances if "device" in told})
+    on = {"device": ", ".join(devices), "device_memory": sum(told.get("device_memory", 0) for told in instances)}
     return {
         **best,
+        **(on if devices else {}),
         "host": best["host"].partition("#")[0],
         "instances": len(instances),
         "instances_ready": sum(told["state"] == "ready" for told in instances),

@@ -81,6 +81,12 @@ def hosts_of(settings: Settings, name: str) -> list[str]:
     return [name] if count == 1 else [f"{name}#{number}" for number in range(count)]
 
 
+def instance_of(host: str) -> int | None:
+    """Which of a model's instances a host serves; None where it serves the only one, or several models."""
+    number = host.partition("#")[2]
+    return int(number) if number.isdecimal() else None
+
+
 def lanes(settings: Settings, name: str) -> int | None:
     """How many calls of a model may run at once in one host; None for as many as come."""
     model = settings.models[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.objects import public_methods
@@ -11,20 +11,27 @@ from sharedmodel.objects import public_methods
 from .canary import Canary, Probe
 from .kinds import DETAILS, adapter, fed, resolve
 from .lease import Leased
+from .machine.governor import CPU
+from .machine.seat import Seat
 from .settings import ModelSettings, ProbeSettings
 
+_HERE: Final = Seat()
 
-def make(name: str, settings: ModelSettings, folder: str | None) -> Leased:
-    """Construct it. ``folder``: where the module of a factory is looked for first.
+
+def make(name: str, settings: ModelSettings, folder: str | None, seat: Seat = _HERE) -> Leased:
+    """Construct it. ``folder``: where the module of a factory is looked for first. ``seat``: where it is to run;
+    a factory whose settings name a device is given the one that was chosen, as its keyword argument `device`.
 
     Raises whatever its constructor raises, and BadArgument when it has not the methods that are asked for.
     """
     if settings.kind is not None:
-        return _of_kind(name, settings.kind, settings.options)
+        on = {} if seat.device == CPU else {"device": seat.device, "device_memory": seat.memory}
+        return _of_kind(name, settings.kind, {**on, **settings.options})
     assert settings.factory is not None
     if folder and folder not in sys.path:
         sys.path.insert(0, folder)
-    obj = resolve(settings.factory)(*settings.args, **settings.kwargs)
+    on = {} if settings.device is None else {"device": seat.device}
+    obj = resolve(settings.factory)(*settings.args, **settings.kwargs, **on)
     exposed = settings.exposed
     if exposed is None:
         exposed = [method for method in public_methods(obj) if method != "close"]
@@ -40,16 +47,27 @@ def make(name: str, settings: ModelSettings, folder: str | None) -> Leased:
 def canaries(leased: Leased, settings: ModelSettings) -> list[Canary]:
     """Those of its configuration, else its adapter's own. Raises BadArgument for a method that it has not."""
     wanted = settings.upkeep.canary
+    exact = settings.device in (None, CPU)  # kernels of a GPU may add in another order each time
     if wanted is not None:
-        return [Canary(_probe(leased, settings, probe)) for probe in wanted]
-    own = getattr(leased.obj, "canary", None) if settings.kind is not None else None
-    probe = own() if own is not None else None
-    return [] if probe is None else [Canary(Probe(**probe))]
+        return [Canary(_probe(leased, settings, probe), exact=exact) for probe in wanted]
+    probe = _own(leased, settings, "canary")
+    return [] if probe is None else [Canary(Probe(**probe), exact=exact)]
 
 
 def warmups(leased: Leased, settings: ModelSettings) -> list[Canary]:
-    """The calls to make before callers come. Raises BadArgument as `canaries`."""
-    return [Canary(_probe(leased, settings, probe), "warm-up") for probe in settings.upkeep.warmup]
+    """The calls to make before callers come: those of its configuration, else its adapter's own, which one has on a
+    GPU. Raises BadArgument as `canaries`."""
+    wanted = settings.upkeep.warmup
+    if not wanted and (probe := _own(leased, settings, "warmup")) is not None:
+        return [Canary(Probe(**probe), "warm-up")]
+    return [Canary(_probe(leased, settings, probe), "warm-up") for probe in wanted]
+
+
+def _own(leased: Leased, settings: ModelSettings, what: str) -> dict[str, Any] | None:
+    """A call that an adapter offers; a factory's object owes nothing, whatever its methods are called."""
+    offers = getattr(leased.obj, what, None) if settings.kind is not None else None
+    found: dict[str, Any] | None = None if offers is None else offers()
+    return found
 
 
 def _of_kind(name: str, kind: str, options: dict[str, Any]) -> Leased:

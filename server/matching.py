@@ -1,7 +1,8 @@
 """Which of the configured models a client means that names it by kind, file and options; or what to add.
 
 Two mean the same model when their files are the same (one file, or equal in content) and the options
-that can change a result are equal. How many threads a model gets is the server's own affair.
+that can change a result are equal. How many threads a model gets is the server's own affair, and so is its device:
+a model that a configuration puts on a GPU is meant by who asks for no provider, and by who asks for CUDA's.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .kinds import DETAILS, adapter
+from .machine.governor import CPU
 from .settings import ModelSettings
+
+_CUDA: Final = "CUDAExecutionProvider"
 
 
 class Wanted(NamedTuple):
@@ -54,7 +58,16 @@ def lines(name: str, wanted: Wanted) -> str:
 
 
 def _alike(model: ModelSettings, wanted: Wanted) -> bool:
-    return model.kind == wanted.kind and _plain(wanted.kind, model.options) == _plain(wanted.kind, wanted.options)
+    return model.kind == wanted.kind and _plain(wanted.kind, model.options) == _plain(
+        wanted.kind, _asked(model, wanted)
+    )
+
+
+def _asked(model: ModelSettings, wanted: Wanted) -> dict[str, Any]:
+    """The options that are wanted, without those that the model's device has settled."""
+    if model.device in (None, CPU) or _CUDA not in (wanted.options.get("providers") or ()):
+        return wanted.options
+    return {key: value for key, value in wanted.options.items() if key not in ("providers", "provider_options")}
 
 
 def _plain(kind: str, options: dict[str, Any]) -> str:

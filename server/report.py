@@ -91,7 +91,12 @@ class Reporter:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _standing(self, service: Service, table: Table) -> dict[str, Any]:
-        told = {"model_memory": table.taken(), **({} if self.meter is None else self.meter.told())}
+        told = {
+            "model_memory": table.taken(),
+            "model_devices": table.placed(),
+            "devices": table.arbiter.gpus.told(),
+            **({} if self.meter is None else self.meter.told()),
+        }
         return {**standing(service), **told}
 
     def _received(self) -> list[list[Any]] | None:

@@ -28,6 +28,8 @@ MALLOC: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
+# So that GPUs have the numbers in CUDA that nvidia-smi gives them.
+ORDER: Final = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 QUIET: Final = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -78,6 +80,7 @@ class ModelSettings:
     instances: int = 1
     max_run: float | None = None
     weight: float = 1.0
+    device: str | None = None  # "cpu", "cuda" or "cuda:0"; None: nothing is said, so "cpu"
     scheduling: Scheduling = field(default_factory=partial(Scheduling, lanes=MANY))
     upkeep: Upkeep = field(default_factory=Upkeep)
     versions: dict[str, ModelSettings] = field(default_factory=dict)
@@ -118,6 +121,7 @@ class Settings:
     request_bytes: int | None = None
     reply_quota: int | None = None
     memory: int | None = None
+    devices: dict[str, int] = field(default_factory=dict)  # budgets of GPUs in bytes, by "cuda:0"
     idle_exit: float | None = None
     grace: float = 10.0
     log_level: str = "info"
@@ -134,7 +138,14 @@ class Settings:
         """The environment of a host. An embedded one follows its user's, hub settings and all."""
         own = [self.threads[name] for name in self.models if name in self.threads]
         counts = environment(max(own)) if own else {}
-        return {**QUIET, **MALLOC, **counts, **os.environ, **({} if self.embedded or not self.offline else OFFLINE)}
+        return {
+            **QUIET,
+            **ORDER,
+            **MALLOC,
+            **counts,
+            **os.environ,
+            **({} if self.embedded or not self.offline else OFFLINE),
+        }
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -14,6 +14,7 @@ from . import messages
 from .control import Answer
 from .keeper import Keeper
 from .machine.purse import Purse
+from .metrics.devices import of_hosts
 from .metrics.summary import with_numbers
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Standing:
             "supervisor": {"pid": os.getpid(), "since": supervisor.started, "memory": resident()},
             "hosts": hosts,
             "memory": Purse(settings.memory, os.getpid()).told(),
+            "devices": of_hosts(hosts),
             "restarts": sum(host["restarts"] for host in hosts),
             "deaths": sorted(deaths, key=lambda death: death["at"]),
             "models": with_numbers(supervisor.hosts.models(), hosts),

@@ -17,6 +17,8 @@ from sharedmodel.objects import Objects, Watch
 from .arbiter import Arbiter
 from .beat import Beat
 from .lease import Leased
+from .machine.governor import CPU
+from .machine.gpus import Gpus
 from .machine.purse import Purse
 from .names import full_name
 from .scheduling.calls import Schedule
@@ -40,13 +42,14 @@ class Table:
         others: Callable[[], Iterable[str]] = tuple,
         batches: bool = True,
         purse: Purse = _OPEN,
+        gpus: Gpus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
 
         ``others``: models that are not here, for the error that names those there are.
         ``batches``: whether calls may run together, where a model's settings say so.
-        ``purse``: the memory that models must do with.
+        ``purse``: the memory that models must do with; ``gpus``: the GPUs that they may run on.
         """
         self._objects = objects
         self._changed = changed
@@ -60,7 +63,7 @@ class Table:
         self._models: dict[str, ModelSettings] = {}
         self._model_of: dict[str, tuple[str, str | None]] = {}
         self.beat = Beat(self._all, clock)
-        self.arbiter = Arbiter(self._all, purse, clock)
+        self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""
@@ -192,6 +195,14 @@ class Table:
     def taken(self) -> dict[str, int]:
         """Bytes that each loaded model takes, as far as is known; versions by their full names."""
         return {ward.name: ward.taken for ward in self._all() if ward.slot.served is not None and ward.taken}
+
+    def placed(self) -> dict[str, list[Any]]:
+        """The GPU that each model runs on that runs on one, and the bytes that it takes there, as far as is known."""
+        return {
+            ward.name: [ward.device, ward.device_taken]
+            for ward in self._all()
+            if ward.slot.served is not None and ward.device != CPU
+        }
 
     @property
     def settled(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from .machine import seat
 from .machine.amount import parsed
 from .metrics import address
 
@@ -39,6 +40,7 @@ class ServerTable(_Strict):
     request_bytes: Size | None = None
     reply_quota: Size | None = None
     memory: Size | None = None
+    devices: dict[Annotated[str, AfterValidator(seat.gpu)], Size] = Field(default_factory=dict)
     idle_exit: Annotated[float, Field(ge=0)] | None = None
     grace: Annotated[float, Field(ge=0)] = 10.0
     offline: bool = True
@@ -54,6 +56,7 @@ class CommonTable(_Strict):
     instances: Annotated[int, Field(ge=1, le=64)] = 1
     max_run: Annotated[float, Field(gt=0)] | None = None
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    device: Annotated[str, AfterValidator(seat.wanted)] | None = None
 
 
 class FactoryTable(CommonTable):

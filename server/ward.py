@@ -17,6 +17,8 @@ from . import making
 from .canary import Canary, CanaryFailed
 from .lease import Leased, Retired
 from .lifecycle import ABSENT, LOADING, WARMING
+from .machine.governor import CPU
+from .machine.seat import Seat
 from .rounds import CANARY, EXPIRED, NEVER, REST, Rounds
 from .scheduling.calls import Schedule
 from .settings import ModelSettings
@@ -40,8 +42,9 @@ class Kept(NamedTuple):
 class Ward:
     """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state.
 
-    ``room`` is entered for a load, and left when it is over; it may refuse.
-    ``taken``: bytes that the object takes, as far as is known.
+    ``room`` is entered for a load, and left when it is over; it may refuse, and says where (``seat``).
+    ``taken``: bytes of the main memory that the object takes, as far as is known; ``device_taken``: of a GPU that
+    it runs on, ``device``.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class Ward:
         self.name = name
         self.settings = settings  # what the next load goes by
         self.taken = 0
+        self.device = CPU
+        self.device_taken = 0
+        self.seat = Seat()
         self._used_at = 0.0
         self._show = show
         self._changed = changed
@@ -68,7 +74,11 @@ class Ward:
         self._kept: Kept | None = None
         self._singing = threading.Lock()  # one canary at a time: their results are compared
         work = Work(
-            lambda: making.make(name, self.settings, folder), self._warm, self._showing, hide, lambda: room(self)
+            lambda: making.make(name, self.settings, folder, self.seat),
+            self._warm,
+            self._showing,
+            hide,
+            lambda: room(self),
         )
         self.slot = Slot(name, work, changed, clock)
 
@@ -91,9 +101,16 @@ class Ward:
             told["calls"] = schedule.lanes.counts().describe()
         if self.slot.served is not None:
             told["memory"] = self.taken
+            if self.device != CPU:
+                told |= {"device": self.device, "device_memory": self.device_taken}
         if upkeep.lazy:
             told["lazy"] = True
         return told if upkeep.ttl is None else told | {"ttl": upkeep.ttl}
+
+    @property
+    def takes(self) -> dict[str, int]:
+        """Bytes that the object takes of each device, as far as is known."""
+        return {CPU: self.taken} | ({self.device: self.device_taken} if self.device != CPU else {})
 
     def change(self, settings: ModelSettings) -> None:
         """Go by other settings from now on; a model that is loaded or wanted is loaded by them, and swapped."""

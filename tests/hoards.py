@@ -16,6 +16,7 @@ class Hoard:
     def __init__(self, size: int) -> None:
         Hoard.held += size
         self.size = size
+        self.device: str | None = None
         self.inside = threading.Event()
         self.leave = threading.Event()
 
@@ -39,3 +40,10 @@ class Vault(Purse):
 
     def own(self) -> int:
         return Hoard.held
+
+
+def hoard_on(size: int, device: str | None = None) -> Hoard:
+    """One that was told where it is to run, or not."""
+    made = Hoard(size)
+    made.device = device
+    return made

@@ -13,7 +13,7 @@ import pytest
 
 from sharedmodel.errors import LoadFailed, NotEnoughMemory
 from sharedmodel.objects import Objects
-from sharedmodel.server.arbiter import expected
+from sharedmodel.server.accounts import expected
 from sharedmodel.server.machine.estimate import LEAST
 from sharedmodel.server.settings import ModelSettings, Upkeep
 from sharedmodel.server.table import Table

@@ -60,6 +60,16 @@ def test_a_model_that_never_gives_the_same_twice_is_not_sick() -> None:
         canary.sing(model)
 
 
+def test_on_a_gpu_any_answer_is_well_that_is_what_is_expected() -> None:
+    canary, model = Canary(PREDICT, exact=False), Model(1, 1, 1, 2, 2, ValueError("lost"))
+    for _ in range(5):
+        canary.sing(model)
+    with pytest.raises(CanaryFailed, match="lost"):
+        canary.sing(model)
+    with pytest.raises(CanaryFailed, match="where 3 is expected"):
+        Canary(PREDICT._replace(expect=3), exact=False).sing(Model(2))
+
+
 def test_one_that_was_steady_and_is_not_any_more_is_sick() -> None:
     steady = Steady()
     assert [steady.judge(bits) for bits in (b"a", b"a", b"b")] == [WELL, WELL, CHANGED]

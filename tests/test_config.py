@@ -51,6 +51,22 @@ def test_sizes_may_have_units(tmp_path: Path, text: str, size: int) -> None:
     assert Settings.from_json(found.to_json()) == found
 
 
+def test_gpus_have_budgets_and_models_devices(tmp_path: Path) -> None:
+    text = (
+        '[server]\ndevices = {"cuda:0" = "20 GiB", "cuda:1" = 5000}\n'
+        '[models.a]\nkind = "onnx"\npath = "."\ndevice = "cuda:1"\ndevice_memory = 7\n'
+        '[models.b]\nkind = "cnocr"\ndevice = "cpu"\n'
+        '[models.c]\nfactory = "zoo:Echo"\ndefault = "1"\nversions.1 = {device = "cuda"}\nversions.2 = {}\n'
+    )
+    found = load(written(tmp_path, text))
+    assert found.devices == {"cuda:0": 20 << 30, "cuda:1": 5000}
+    assert [found.models[name].device for name in "abc"] == ["cuda:1", "cpu", "cuda"]
+    assert found.models["a"].options == {"path": str(tmp_path), "device_memory": 7}
+    assert found.models["c"].versions["2"].device is None
+    assert Settings.from_json(found.to_json()) == found
+    assert found.environment()["CUDA_DEVICE_ORDER"] == os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
 def test_options_that_an_adapter_hands_on_are_taken_as_they_are(tmp_path: Path) -> None:
     text = '[models.ocr]\nkind = "cnocr"\nthreads = 2\ndet_more_configs = {use_angle_clf = true}\n'
     assert load(written(tmp_path, text)).models["ocr"].options == {
@@ -87,6 +103,20 @@ MISTAKES = [
     ("server.log_level", '[server]\nlog_level = "loud"\n' + MODEL, "'debug', 'info', 'warning' or 'error'"),
     ("server.memory", '[server]\nmemory = "all"\n' + MODEL, '"4 GiB"'),
     ("server.memory", "[server]\nmemory = 0\n" + MODEL, '"4 GiB"'),
+    ("server.devices", '[server]\ndevices = {"cuda" = "1 GB"}\n' + MODEL, "a GPU is named \"cuda:0\", not 'cuda'"),
+    ("server.devices", '[server]\ndevices = {"cuda:0" = "all"}\n' + MODEL, '"4 GiB"'),
+    ("server.devices", '[server]\ndevices = ["cuda:0"]\n' + MODEL, "valid dictionary"),
+    ("models.m.device", MODEL + 'device = "gpu"\n', "\"cuda:0\" (a certain one), not 'gpu'"),
+    ("models.m.device", MODEL + 'device = "cuda:01"\n', "not 'cuda:01'"),
+    ("models.m.device", MODEL + "device = 0\n", "valid string"),
+    ("models.m.kwargs", MODEL + 'device = "cuda"\nkwargs = {device = "cpu"}\n', "by the key of its own"),
+    ("models.m.device", '[models.m]\nkind = "cnocr"\ndevice = "cuda"\n', 'runs on "cpu" only; on GPUs run: onnx, emb'),
+    ("models.m.device_memory", '[models.m]\nkind = "onnx"\npath = "."\ndevice_memory = 5\n', "say on which by"),
+    (
+        "models.m.providers",
+        '[models.m]\nkind = "onnx"\npath = "."\ndevice = "cuda"\nproviders = ["CPUExecutionProvider"]\n',
+        '`device = "cuda"` says where it runs already',
+    ),
     ("server.reply_quota", '[server]\nreply_quota = "12 XB"\n' + MODEL, '"512 MB"'),
     ("server.group", '[server]\ngroup = "no-such-group"\n' + MODEL, "no group 'no-such-group'"),
     ("server.authkey_file", '[server]\nauthkey_file = "none"\n' + MODEL, "No such file"),

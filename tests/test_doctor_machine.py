@@ -9,6 +9,7 @@ import pytest
 
 from sharedmodel.server import doctor_machine as doctor
 from sharedmodel.server.finding import FAIL, OK, WARN, Finding
+from sharedmodel.server.machine.gpu import Gpu
 
 from .trees import GB, Tree, Version1, Version2
 
@@ -67,6 +68,26 @@ def test_pressure_is_told(tmp_path: Path, some: str, verdict: str) -> None:
 
 def test_a_kernel_that_does_not_measure_pressure_is_no_fault(tmp_path: Path) -> None:
     assert one(doctor.memory_pressure(str(tmp_path))).text.startswith("not measured")
+
+
+CARDS = [Gpu(0, "GPU-a", "NVIDIA A100", 80 * GB, 4 * GB), Gpu(1, "GPU-b", "NVIDIA A100", 80 * GB, 79 * GB)]
+
+
+def test_gpus_are_told_with_what_is_in_use() -> None:
+    first, second = doctor.gpus({}, lambda: CARDS)
+    assert (first.what, first.verdict, first.text) == ("cuda:0", OK, "NVIDIA A100, 86 GB, 4.3 GB in use")
+    assert (second.what, second.verdict) == ("cuda:1", WARN) and "nothing more will be loaded" in second.advice
+    assert one(doctor.gpus({"CUDA_VISIBLE_DEVICES": "0"}, lambda: CARDS)).what == "cuda:0"
+
+
+def test_a_machine_without_gpus_is_no_worse() -> None:
+    assert "nvidia-smi shows none" in one(doctor.gpus({}, list)).text
+    assert "hides those" in one(doctor.gpus({"CUDA_VISIBLE_DEVICES": ""}, lambda: CARDS)).text
+
+
+def test_another_order_of_gpus_than_nvidia_smis_is_a_warning() -> None:
+    *_, found = doctor.gpus({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, lambda: CARDS)
+    assert found.verdict == WARN and "unset it" in found.advice
 
 
 def test_processors_are_told_with_the_threads_they_make(tmp_path: Path) -> None:

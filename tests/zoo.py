@@ -164,6 +164,23 @@ class Weighty(Echo):
         self.weights = b"w" * size
 
 
+class OnCard(Echo):
+    """Takes so many MiB of a GPU that tests/cards.py made up: a file says so for as long as it lives."""
+
+    def __init__(self, cards: str, size: int, device: str) -> None:
+        super().__init__()
+        self._device = device
+        self._taken = os.path.join(cards, device.removeprefix("cuda:"), f"{os.getpid()}-{id(self)}")
+        with open(self._taken, "w") as file:
+            file.write(f"{size}\n")
+
+    def where(self) -> str:
+        return self._device
+
+    def close(self) -> None:
+        os.unlink(self._taken)
+
+
 class Loiterer(Echo):
     """Takes its time, in one of several ways."""
 

@@ -86,6 +86,16 @@ def _states(status: dict[str, Any], hosts: list[tuple[str, dict[str, Any]]]) -> 
     ]
     about = "By how much a host grew when it loaded a model."
     yield _gauge("model_memory_bytes", about, ["host", "model"], rows)
+    rows = [
+        ([name, model, device], taken)
+        for name, host in hosts
+        for model, (device, taken) in host.get("model_devices", {}).items()
+    ]
+    about = "By how much more of its GPU was in use when a model was loaded."
+    yield _gauge("model_device_memory_bytes", about, ["host", "model", "device"], rows)
+    rows = [([device["name"], kind], device[kind]) for device in status["devices"] for kind in ("budget", "in_use")]
+    about = "Memory of the GPUs that models run on: what may be used, and what is, as of the last load or ten seconds."
+    yield _gauge("device_memory_bytes", about, ["device", "kind"], rows)
     rows = [([name, host["state"]], 1) for name, host in hosts]
     yield _gauge("host_state", "1 for the state that a host is in.", ["host", "state"], rows)
     rows = [([name, cause], count) for name, host in hosts for cause, count in sorted(host["causes"].items())]
