@@ -4,7 +4,7 @@
     cuda:0    those models that run there; what one took on a GPU it is expected to take on any
 
 A load asks for both devices, if it has two, and begins when both say so. What it took is by how much the process grew,
-and by how much more of the GPU was in use, by whomever.
+here and there; where nvidia-smi does not see the process, by how much more of the GPU was in use, by whomever.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Accounts:
         self._purse = purse
         self._ledger = Ledger()
         self._gpu_ledger = Ledger()
-        self._growths: dict[str, Growth] = {}
+        self._growths: dict[str, Growth] = {}  # by what is measured: "cpu", "cuda:0", "cuda:0 own"
         # Not by name: a model that is configured no more may still load when another has its name.
         self._coming: dict[Ward, dict[str, int]] = {}  # loads that were let in, and what they will take
 
@@ -106,27 +106,33 @@ class Accounts:
             needs[seat.device] = wish.gpu_need or LEAST
         self._coming[ward] = needs
         ward.seat = seat
-        for device, need in needs.items():
-            growth = self._growths.setdefault(device, Growth())
-            growth.begin(ward, need or LEAST, self._measured(device))
+        for what, measured in self._measured(seat.device).items():
+            need = needs.get(what, needs[seat.device])
+            self._growths.setdefault(what, Growth()).begin(ward, need or LEAST, measured)
 
     def end(self, ward: Ward, *, done: bool) -> None:
         """A load is over. ``done``: the model is loaded, and what it took is known from now on."""
+        del self._coming[ward]
+        device = ward.seat.device
         self.gpus.forget()
-        grown = {device: self._growths[device].end(ward, self._measured(device)) for device in self._coming.pop(ward)}
+        now = self._measured(device)
+        grown = {what: self._growths[what].end(ward, measured) for what, measured in now.items()}
         if not done:
             return
-        self._ledger.loaded(ward.name, 0, grown.pop(CPU))
+        self._ledger.loaded(ward.name, 0, grown[CPU])
         ward.taken = self._ledger.need(ward.name, 0)
-        ward.device, ward.device_taken = ward.seat.device, 0
-        for taken in grown.values():
-            self._gpu_ledger.loaded(ward.name, 0, taken)
+        ward.device, ward.device_taken = device, 0
+        if device != CPU:
+            self._gpu_ledger.loaded(ward.name, 0, grown[_own(device) if now[_own(device)] else device])
             ward.device_taken = self._gpu_ledger.need(ward.name, 0)
 
-    def _measured(self, device: str) -> int:
+    def _measured(self, device: str) -> dict[str, int]:
+        found = {CPU: self._purse.own()}
         if device == CPU:
-            return self._purse.own()
-        return next((reading.used for reading in self.gpus.look() if reading.device.name == device), 0)
+            return found
+        here = next((reading for reading in self.gpus.look() if reading.device.name == device), None)
+        used, own = (0, 0) if here is None else (here.used, here.own)
+        return {**found, device: used, _own(device): own}
 
 
 def expected(settings: ModelSettings) -> int:
@@ -136,6 +142,10 @@ def expected(settings: ModelSettings) -> int:
     options = () if kind is None else [key for key in kind.paths if key not in kind.made]
     files = [path for key in options if isinstance(path := settings.options.get(key), str)]
     return estimate(files) if files else 0
+
+
+def _own(device: str) -> str:
+    return f"{device} own"
 
 
 def _left(reading: Reading, models: list[Model]) -> int:

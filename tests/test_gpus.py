@@ -105,6 +105,28 @@ def test_a_model_is_let_in_by_what_it_took_the_last_time_on_any_gpu(opened: Call
     assert shop.where() == {"a": "cuda:1", "b": "cuda:0"}
 
 
+@pytest.mark.parametrize(("seen", "taken"), [(True, 300), (False, 700)])
+def test_what_others_take_during_a_load_is_not_the_models_where_processes_are_seen(
+    opened: Callable[..., Shop], seen: bool, taken: int
+) -> None:
+    shop = opened(1000)
+    shop.add("a", "cuda", 0, known=False)
+    (ward,) = shop.table._wards.values()
+    with shop.table.arbiter.room(ward):
+        Path(shop.cards.folder, "0", f"{os.getpid() if seen else 1}-mine").write_text("300\n")
+        shop.cards.others(0, 400)
+    assert (ward.device, ward.device_taken) == ("cuda:0", taken * MIB)
+
+
+def test_where_nvidia_smi_fails_once_its_last_word_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Cards(tmp_path, monkeypatch, 1000).others(0, 200)
+    gpus = Gpus({"cuda:0": 500 * MIB})
+    before = gpus.look()
+    monkeypatch.setenv("PATH", "/nowhere")
+    gpus.forget()
+    assert gpus.look() == before and before[0].used == 200 * MIB
+
+
 def test_loads_that_begin_at_once_do_not_all_choose_one_gpu(opened: Callable[..., Shop]) -> None:
     shop = opened(1000, 1000, 1000)
     for name in ("a", "b", "c"):
@@ -222,12 +244,12 @@ def test_nvidia_smi_is_asked_where_models_run_on_gpus_only_and_never_for_a_call(
     shop.add("a", "cuda", 100, known=False)
     shop.load("a")
     before = shop.cards.asked
-    assert before == 2  # before the load, and after it
+    assert before == 4  # two questions before the load, and after it
     for _ in range(100):
         shop.call("a")
     for _ in range(5):
         shop.table.arbiter.look()
-    assert shop.cards.asked <= before + 1
+    assert shop.cards.asked <= before + 2
 
 
 def test_an_open_purse_refuses_nothing_and_yet_says_where(opened: Callable[..., Shop]) -> None:

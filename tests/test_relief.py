@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedmodel.server.machine.governor import Device, Model
-from sharedmodel.server.machine.gpu import Gpu, gpus, used_by, visible
+from sharedmodel.server.machine.gpu import Gpu, Process, gpus, processes, visible
 from sharedmodel.server.machine.relief import Relief, ShrinkArenas, TrimHeap, Unload
 
 CALM, STALLED = 10.0, 10.1
@@ -97,10 +97,9 @@ def test_of_a_configured_budget_is_gone_what_the_servers_own_use_and_what_others
     assert gpu.device(0, budget=70, own=5) == Device("cuda:0", 70, 10)
 
 
-def test_what_processes_use_of_each_gpu_is_summed_up() -> None:
-    told = "GPU-aaaa-1, 10, 100\nGPU-bbbb-2, 10, 7\nGPU-aaaa-1, 11, 20\nGPU-aaaa-1, 12, 4000\nGPU-aaaa-1, 10, [N/A]\n"
-    assert used_by({10, 11}, lambda: told) == {"GPU-aaaa-1": 120 << 20, "GPU-bbbb-2": 7 << 20}
-    assert used_by({10}, lambda: "No running processes found\n\n, ,\n") == {}
+def test_the_processes_on_gpus_are_read_and_those_of_which_nothing_is_known_left_out() -> None:
+    told = "GPU-aaaa-1, 10, 100\nGPU-bbbb-2, 10, 7\nGPU-aaaa-1, 11, [N/A]\nNo running processes found\n\n, ,\n"
+    assert processes(lambda: told) == [Process("GPU-aaaa-1", 10, 100 << 20), Process("GPU-bbbb-2", 10, 7 << 20)]
 
 
 def test_without_the_tool_there_are_no_gpus() -> None:

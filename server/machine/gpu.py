@@ -8,7 +8,7 @@ not known here.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from .governor import Device
@@ -46,16 +46,21 @@ def gpus(ask: Callable[[], str] | None = None) -> list[Gpu]:
     return [gpu for line in _lines(ask or (lambda: _ask(_GPUS))) if (gpu := _parsed(line)) is not None]
 
 
-def used_by(pids: Container[int], ask: Callable[[], str] | None = None) -> dict[str, int]:
-    """Bytes that these processes use, by the UUID of the GPU.
+class Process(NamedTuple):
+    """One that uses a GPU: that one's UUID, its own number, and bytes."""
 
-    Nothing where nvidia-smi does not see them, as in a container with process numbers of its own.
-    """
-    found: dict[str, int] = {}
+    gpu: str
+    pid: int
+    used: int
+
+
+def processes(ask: Callable[[], str] | None = None) -> list[Process]:
+    """Those that use a GPU, once for each; their numbers are not ours in a container with numbers of its own."""
+    found = []
     for line in _lines(ask or (lambda: _ask(_PROCESSES))):
         uuid, pid, used = [*(word.strip() for word in line.split(",")), "", "", ""][:3]
-        if pid.isdecimal() and used.isdecimal() and int(pid) in pids:
-            found[uuid] = found.get(uuid, 0) + int(used) * _MIB
+        if pid.isdecimal() and used.isdecimal():
+            found.append(Process(uuid, int(pid), int(used) * _MIB))
     return found
 
 

@@ -28,10 +28,12 @@ _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Reading(NamedTuple):
-    """One GPU: ``used`` by whichever process, in bytes; ``title``: what it is."""
+    """One GPU. In bytes ``used`` by whichever process, and by this one: ``own``, 0 also where nvidia-smi does not see
+    it under its own number. ``title``: what it is."""
 
     device: Device
     used: int
+    own: int
     title: str
 
 
@@ -113,14 +115,18 @@ class Gpus:
 
     def _read(self) -> list[Reading]:
         found = gpu.visible(gpu.gpus(), os.environ.get(_VISIBLE))
+        if not found and self._readings:
+            return self._readings  # it could not answer in time
         if not found:
-            return [Reading(Device(name, budget), 0, "as configured") for name, budget in sorted(self._budgets.items())]
-        own = gpu.used_by(family(self._supervisor or os.getpid())) if self._budgets else {}
-        return [
-            Reading(
-                each.device(number, self._budgets.get(f"cuda:{number}"), own.get(each.uuid, 0)),
-                each.used,
-                f"{each.name}, {size(each.total)}",
-            )
-            for number, each in enumerate(found)
-        ]
+            budgets = sorted(self._budgets.items())
+            return [Reading(Device(name, budget), 0, 0, "as configured") for name, budget in budgets]
+        there = gpu.processes()
+        servers = set(family(self._supervisor or os.getpid()))
+        return [self._reading(each, number, there, servers) for number, each in enumerate(found)]
+
+    def _reading(self, found: gpu.Gpu, number: int, there: list[gpu.Process], servers: set[int]) -> Reading:
+        here = [each for each in there if each.gpu == found.uuid]
+        ours = sum(each.used for each in here if each.pid in servers)
+        own = sum(each.used for each in here if each.pid == os.getpid())
+        device = found.device(number, self._budgets.get(f"cuda:{number}"), ours)
+        return Reading(device, found.used, own, f"{found.name}, {size(found.total)}")
