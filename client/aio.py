@@ -28,6 +28,7 @@ from .find import find
 from .host import checked_priority, not_exposed, versioned
 from .instances import Instances
 from .replay import Replay
+from .waiting import PATIENCE, is_there
 
 
 async def aconnect(
@@ -57,18 +58,30 @@ class AsyncHost:
         self._others: dict[str, AsyncHost] = {}
 
     async def model(
-        self, name: str, *, version: str | None = None, timeout: float | None = None, **spec: Any
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        timeout: float | None = None,
+        within: float | None = None,
+        **spec: Any,
     ) -> AsyncModel:
         """A model by its name; as `Host.model`."""
         name = versioned(name, version)
+        end = None if within is None else asyncio.get_running_loop().time() + within
         if spec:
-            await self.ask(DIRECTORY, "load", (name, spec))
-        info = await self.ask(DIRECTORY, "describe", (name,))
+            await self.ask(DIRECTORY, "load", (name, spec), within)
+        info = await self._described(name, end)
         if (where := info.get("elsewhere")) is None:
             return AsyncModel(self, None, name, info, timeout)
         instances = Instances(**where)
-        info = await self.ask(DIRECTORY, "describe", (name,), where=instances)
-        return AsyncModel(self, instances, name, info, timeout)
+        return AsyncModel(self, instances, name, await self._described(name, end, instances), timeout)
+
+    async def _described(self, name: str, end: float | None, where: Instances | None = None) -> dict[str, Any]:
+        while True:
+            told: dict[str, Any] = await self.ask(DIRECTORY, "describe", (name, PATIENCE), _left(end), where)
+            if is_there(told):
+                return told
 
     def _at(self, address: str) -> AsyncHost:
         """Another host of the same server, entered as this one was."""

@@ -22,6 +22,7 @@ from .files import with_files_read
 from .find import find
 from .instances import Instances
 from .replay import Question, Replay
+from .waiting import described
 
 
 def connect(
@@ -50,23 +51,32 @@ class Host:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def model(self, name: str, *, version: str | None = None, timeout: float | None = None, **spec: Any) -> Model:
-        """A model by its name; waits until it is loaded.
+    def model(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        timeout: float | None = None,
+        within: float | None = None,
+        **spec: Any,
+    ) -> Model:
+        """A model by its name; waits until it is loaded, and logs how far it is where that takes long.
 
         ``version`` of a model that has several; else it is the default one, also when that changes later.
-        ``timeout`` is the deadline of each of its calls, in seconds. ``spec`` (``kind="onnx",
-        path=...``) loads it first, where the host allows that: an embedded one does.
+        ``timeout`` is the deadline of each of its calls, in seconds. ``within`` so many seconds it has to be
+        loaded, else DeadlineExceeded says how far it is. ``spec`` (``kind="onnx", path=...``) loads it first,
+        where the host allows that: an embedded one does.
         """
-        name = versioned(name, version)
+        name, end = versioned(name, version), deadline(within)
         if spec:
-            self._ask(DIRECTORY, "load", name, spec)
-        info = self._ask(DIRECTORY, "describe", name)
+            self._ask(DIRECTORY, "load", name, spec, timeout=within)
+        info = described(self.address, name, end)
         if (where := info.get("elsewhere")) is None:
             return Model(self.address, name, info, timeout)
         instances = Instances(**where)
         for address in instances.addresses:
             SESSIONS.follow(address, self.address)
-        return Model(instances, name, asked(instances, DIRECTORY, "describe", name), timeout)
+        return Model(instances, name, described(instances, name, end), timeout)
 
     def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each: since when (epoch seconds), and why."""

@@ -139,7 +139,13 @@ def _model(name: str, model: dict[str, Any], threads: dict[str, int]) -> tuple[A
     since = _when(model["since"]) if "since" in model else ""
     memory = size(model["memory"]) if model["memory"] else ""
     of_it = str(threads.get(name.partition("@")[0], ""))
-    return name, model["kind"], state, of_it, memory, since, "" if "reason" in model else model.get("why", "")
+    return name, model["kind"], state, of_it, memory, since, _why(model)
+
+
+def _why(model: dict[str, Any]) -> str:
+    if "progress" in model:
+        return str(model["progress"]["text"])
+    return "" if "reason" in model else str(model.get("why", ""))
 
 
 def _deaths(deaths: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from sharedmodel.errors import BadArgument, NotPermitted
 from .elsewhere import Elsewhere
 from .given import Given
 from .settings import ModelSettings
+from .slot import NotYet
 from .suspects import Deaths
 from .table import Table
 
@@ -50,13 +51,17 @@ class Directory:
         """Each model's state, kind, and the reason if it failed."""
         return {**self._table.states(), **self._elsewhere.states()}
 
-    def describe(self, name: str) -> dict[str, Any]:
+    def describe(self, name: str, patience: float | None = None) -> dict[str, Any]:
         """What to know of a model, once it is loaded: exposed methods, idempotent ones, files.
 
         Of a model with hosts of its own: ``{"elsewhere": where they are}``; they know the rest, and do the rest.
+        Where it is not loaded after ``patience`` seconds: ``{"not_yet": how far it is, in words}``.
         """
         where = self._elsewhere.where(name)
-        return self._table.wait(name) if where is None else {"elsewhere": where}
+        try:
+            return self._table.wait(name, patience) if where is None else {"elsewhere": where}
+        except NotYet as exc:
+            return {"not_yet": str(exc)}
 
     def load(self, name: str, spec: dict[str, Any] | None = None, default: bool = False) -> dict[str, Any] | None:
         """Load a model that is served, and wait until it is ready; its state. ``default``: its version becomes that.

@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any, Final
 
 from .machine.threads import environment
+from .models.hub_failures import OFFLINE_VARIABLE
 from .scheduling.settings import MANY, Scheduling
 
 EMBEDDED_IDLE: Final = 60.0
 
 # A configured server loads what its configuration names and asks no hub for more.
-OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", OFFLINE_VARIABLE: "1"}
 # glibc keeps what many threads once used: a host after 24 pages of OCR by four threads took 1,540 MB with
 # its defaults, and 600 MB with these. Large temporaries then come from mmap and go back at once.
 MALLOC: Final = {

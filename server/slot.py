@@ -13,10 +13,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+from sharedmodel import reply
+from sharedmodel.errors import DeadlineExceeded
+
 from . import lifecycle
 from .drain import close, drain
 from .lease import Leased
 from .lifecycle import FAILED, Life, Step
+from .progress import Progress, heard_by
 from .setback import Setback
 
 logger = logging.getLogger("sharedmodel.host")
@@ -30,6 +34,11 @@ class Work(NamedTuple):
     show: Callable[[Leased], None] = lambda leased: None  # from now on calls go to it
     hide: Callable[[], None] = lambda: None  # calls wait from now on
     room: Callable[[], AbstractContextManager[None]] = nullcontext  # it is made and warmed in it; may refuse
+    fetch: Callable[[], None] = lambda: None  # what may take long and needs no room yet: a download
+
+
+class NotYet(Exception):
+    """The model is still loading, and who asked wanted to know how far it is."""
 
 
 class Slot:
@@ -52,6 +61,7 @@ class Slot:
         self._condition = threading.Condition()
         self._begun = self._landed = 0  # loads
         self._failure = Setback(0)
+        self._progress: Progress | None = None
 
     @property
     def state(self) -> str:
@@ -69,15 +79,23 @@ class Slot:
         with self._condition:
             self._on(lifecycle.WANT, why)
 
-    def wait(self, why: str = "called") -> Leased:
-        """The object, loaded if need be. Raises LoadFailed with the reason."""
+    def wait(self, why: str = "called", patience: float | None = None) -> Leased:
+        """The object, loaded if need be.
+
+        Raises LoadFailed with the reason, NotYet after ``patience`` seconds, DeadlineExceeded just before the
+        caller's deadline; both say how far it is.
+        """
+        left = reply.time_left()
+        early = patience is not None and (left is None or patience < left)
+        end = _end(patience if early else left)
         with self._condition:
             while self.served is None:
                 self._on(lifecycle.WANT, why)
                 if self.state == FAILED:
                     raise self._failure.error()
                 number = self._begun
-                self._condition.wait_for(lambda: self._landed >= number)  # noqa: B023
+                if not self._condition.wait_for(lambda: self._landed >= number, _left(end)):  # noqa: B023
+                    raise (NotYet if early else DeadlineExceeded)(self._not_yet())
                 if self.served is None and self._failure.flight == number:
                     raise self._failure.error()
                 # Else it was unloaded at once, before this thread woke: the call is owed an object all the same.
@@ -96,6 +114,17 @@ class Slot:
             self._condition.wait_for(lambda: self._landed >= number)
             if self._failure.flight == number:
                 raise self._failure.error()
+
+    def hear(self, progress: Progress | None) -> None:
+        """How far is what has to be done before the model can be loaded; None: it is done."""
+        with self._condition:
+            changed, self._progress = progress != self._progress, progress
+        if changed:
+            self._changed()
+
+    def _not_yet(self) -> str:
+        doing = f"; {self._progress}" if self._progress is not None else ""
+        return f"model {self.name!r} is not ready yet: it is {self._life.stage or self.state}{doing}"
 
     # -- to be gone ------------------------------------------------------------------------------------
 
@@ -149,6 +178,8 @@ class Slot:
             told["reason"] = self._failure.reason
         elif self._failure.flight and self._failure.flight == self._landed:
             told["last_failure"] = self._failure.reason
+        if (progress := self._progress) is not None:
+            told["progress"] = progress.plain()
         return told | {"seconds": round(self.seconds, 3)}
 
     # -- loading ---------------------------------------------------------------------------------------
@@ -179,8 +210,11 @@ class Slot:
         started = self._clock()
         fresh: Leased | None = None
         try:
+            with heard_by(self.hear):
+                self._work.fetch()
             with self._work.room():
-                fresh = self._work.make()
+                with heard_by(self.hear):  # what a library downloads by itself
+                    fresh = self._work.make()
                 fresh.successor = self.wait
                 with self._condition:
                     self._on(lifecycle.MADE, "")
@@ -218,3 +252,11 @@ class Slot:
     def _land_at(self, number: int) -> None:
         self._landed = number
         self._condition.notify_all()
+
+
+def _end(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())

@@ -130,12 +130,12 @@ class Table:
         """Begin to load a model, each version of it, except where it is lazy."""
         for full, (model, _) in list(self._model_of.items()):
             ward = self._wards[full]
-            if name in (model, full) and not ward.settings.upkeep.lazy:
-                ward.slot.start("with its server")
+            if name in (model, full):
+                ward.fetch_ahead() if ward.settings.upkeep.lazy else ward.slot.start("with its server")
 
-    def wait(self, name: str) -> dict[str, Any]:
-        """What clients should know of a model, once it is loaded. Raises LoadFailed."""
-        return described(self._ward_of(name).slot.wait("asked for by a client"))
+    def wait(self, name: str, patience: float | None = None) -> dict[str, Any]:
+        """What clients should know of a model, once it is loaded. Raises LoadFailed; NotYet after ``patience`` s."""
+        return described(self._ward_of(name).slot.wait("asked for by a client", patience))
 
     def load(self, name: str, *, default: bool = False) -> dict[str, Any]:
         """Load a model; its state. With ``default`` its version is the model's default from then on.

@@ -15,6 +15,7 @@ from sharedmodel.heap import trim
 
 from . import making
 from .canary import Canary, CanaryFailed
+from .fetching import Fetching
 from .lease import Leased, Retired
 from .lifecycle import ABSENT, LOADING, WARMING
 from .machine.governor import CPU
@@ -74,13 +75,15 @@ class Ward:
         self._kept: Kept | None = None
         self._singing = threading.Lock()  # one canary at a time: their results are compared
         work = Work(
-            lambda: making.make(name, self.settings, folder, self.seat),
+            lambda: making.make(name, self._fetching.located(self.settings), folder, self.seat),
             self._warm,
             self._showing,
             hide,
             lambda: room(self),
+            lambda: self._fetching.now(self.settings),
         )
         self.slot = Slot(name, work, changed, clock)
+        self._fetching = Fetching(name, self.slot.hear)
 
     @property
     def settled(self) -> bool:
@@ -118,6 +121,8 @@ class Ward:
         if self.slot.served is not None or not settings.upkeep.lazy:
             self._renewals.append(settings)
             self._on_thread(self._renew, "change")
+        else:
+            self.fetch_ahead()
 
     def _renew(self) -> None:
         try:
@@ -143,6 +148,10 @@ class Ward:
         except Retired:
             return self.warm_up()
         return None if kept is None else self._sing(kept)
+
+    def fetch_ahead(self) -> None:
+        """Have what it needs from the hub fetched before anybody calls it, in the background."""
+        self._fetching.ahead(self.settings)
 
     # -- while it loads --------------------------------------------------------------------------------
 

@@ -12,12 +12,15 @@ Outside a call, in the library itself or in a unit test, `empty` is `numpy.empty
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from .tensor import Array
+
+_MOMENT: Final = 0.25  # seconds
 
 
 class Serving(Protocol):
@@ -50,6 +53,17 @@ def empty(shape: Any, dtype: Any = float, order: Any = "C") -> Array:
 def cancelled() -> bool:
     """Whether the caller has given up: cancelled, past its deadline, or dead."""
     return current.call is not None and current.call.cancelled
+
+
+def time_left() -> float | None:
+    """Seconds until the caller gives up, less a moment for the answer to reach it; None: it never does."""
+    call: Any = current.call
+    deadline = getattr(call, "deadline", None)
+    if deadline is None:
+        return None
+    moment = min(_MOMENT, (deadline - call.taken) / 10)
+    left: float = deadline - moment - time.monotonic()
+    return max(0.0, left)
 
 
 class on_cancel:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from . import reply
 from .call import Call
 from .objects import Objects, Served, Turn
 from .outlet import BACKLOG_MOST
@@ -143,12 +144,15 @@ class Turns:
             return
 
         def then() -> None:
+            reply.current.call = call  # it may not wait for longer than its caller does
             try:
                 served = wait()
             except Exception as why:
                 call.fail(why)
             else:
                 _run(call, served)
+            finally:
+                reply.current.call = None
 
         self._workers.submit(then)
 

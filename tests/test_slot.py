@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sharedmodel.errors import LoadFailed, RemoteTraceback
+from sharedmodel import reply
+from sharedmodel.errors import DeadlineExceeded, LoadFailed, RemoteTraceback
 from sharedmodel.failure import from_wire, to_wire
 from sharedmodel.server.lease import Leased
 from sharedmodel.server.lifecycle import (
@@ -23,7 +28,8 @@ from sharedmodel.server.lifecycle import (
     UNLOADED,
     WARMING,
 )
-from sharedmodel.server.slot import Slot, Work
+from sharedmodel.server.progress import Progress
+from sharedmodel.server.slot import NotYet, Slot, Work
 
 from .servers import until
 
@@ -347,3 +353,38 @@ def test_that_it_loads_is_told_before_the_load_can_end_the_process() -> None:
     slot.wait()
     settle(slot)
     assert told[0] == (LOADING, 0)
+
+
+def test_who_waits_is_told_how_far_it_is_when_the_patience_ends_or_the_deadline_comes() -> None:
+    load = Loader()
+    load.allowed.clear()
+    heard: list[Any] = []
+    slot = slot_of(load, changed=lambda: heard.append(slot.describe().get("progress")))
+    with pytest.raises(NotYet, match=r"model 'm' is not ready yet: it is loading$"):
+        slot.wait(patience=0.01)
+    slot.hear(Progress("downloading org/m", 143_000_000, 471_000_000))
+    words = re.escape("it is loading; downloading org/m: 143 of 471 MB (30 %)")
+    with pytest.raises(NotYet, match=words):
+        slot.wait(patience=0.01)
+    begun = time.monotonic()
+    with called(begun + 0.5), pytest.raises(DeadlineExceeded, match=words):
+        slot.wait(patience=10.0)
+    assert time.monotonic() - begun >= 0.4
+    with called(begun + PATIENCE), pytest.raises(NotYet):
+        slot.wait(patience=0.01)
+    load.allowed.set()
+    assert call(slot) == 1
+    settle(slot)
+    assert "progress" not in slot.describe()
+    assert {"text": "downloading org/m: 143 of 471 MB (30 %)", "done": 143_000_000} in [
+        {key: each[key] for key in ("text", "done")} for each in heard if each
+    ]
+
+
+@contextmanager
+def called(deadline: float) -> Iterator[None]:
+    """As within a call that its caller gives up at a time of the monotonic clock."""
+    given: Any = SimpleNamespace(taken=time.monotonic(), deadline=deadline)
+    reply.current.call = given
+    yield
+    reply.current.call = None

@@ -83,7 +83,9 @@ class Models:
         found = self._found.get(name)
         if found is None:
             host = await self.host()
-            found = self._found[name] = await self._in_time(host.model(name, timeout=self._timeout), name)
+            found = self._found[name] = await self._in_time(
+                host.model(name, timeout=self._timeout, within=self._timeout), name
+            )
         return found
 
     async def of_kind(self, kind: str) -> AsyncModel:

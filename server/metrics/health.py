@@ -28,8 +28,12 @@ def unready(status: dict[str, Any]) -> list[dict[str, str]]:
             reason = model.get("reason") or _of_host(model["host"], own[0] if own else "gone", status)
             found.append({"model": name, "state": model["state"], "reason": reason})
         elif model["state"] in _NOT_YET:
-            found.append({"model": name, "state": model["state"], "reason": model.get("reason") or "not ready yet"})
+            found.append({"model": name, "state": model["state"], "reason": _why(model)})
     return found
+
+
+def _why(model: dict[str, Any]) -> str:
+    return str(model.get("reason") or model.get("progress", {}).get("text") or "not ready yet")
 
 
 def _serves(host: str, own: str) -> bool:

@@ -8,6 +8,7 @@ to Python is a loop over rows, microseconds each.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ class BgeM3Model(RowModel[Engine]):
     """
 
     compared = staticmethod(hub.compared)
+    on_hub = staticmethod(partial(hub.wanted, left_out=_LEFT_OUT))
 
     def __init__(
         self,

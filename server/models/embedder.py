@@ -24,7 +24,7 @@ from .embedding.export import exported
 from .embedding.packing import Padded, Row, padded, runs
 from .embedding.pooling import normalized, pooled
 from .embedding.recipe import Recipe
-from .embedding.source import recipe_of
+from .embedding.source import on_hub, recipe_of
 from .embedding.tokens import Text, Tokens
 from .row_model import RowModel
 from .versions import versions
@@ -57,6 +57,7 @@ class EmbedderModel(RowModel[Engine]):
     """
 
     compared = staticmethod(hub.compared)
+    on_hub = staticmethod(on_hub)
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class PipelineModel:
     """
 
     compared = staticmethod(hub.compared)
+    on_hub = staticmethod(hub.wanted)
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class TranslatorModel(RowModel[Engine]):
     """
 
     compared = staticmethod(hub.compared)
+    on_hub = staticmethod(hub.wanted)
 
     def __init__(
         self,

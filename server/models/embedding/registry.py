@@ -1,6 +1,7 @@
 """The models that fastembed knows by name: where their files are, and how their tokens are pooled.
 
-fastembed itself is imported for its list and its downloads only; its sessions are never made.
+fastembed itself is imported for its list and what it does with files only; its sessions are never made, and what
+it takes from the hub comes as all models do (see `hub`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,14 @@ import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+
+from .. import hub
+from ..hub_failures import offline
+
+# What it takes of any model besides its graph.
+_FILES: Final = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json",
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -51,10 +60,28 @@ def entry(name: str) -> Entry:
 
 
 def folder_of(found: Entry, cache: str | None, *, local_only: bool) -> str:
-    """Where a model's files are, downloaded where the host may. Raises ValueError where they can't be had."""
-    from fastembed.common.utils import define_cache_dir
+    """Where a model's files are, downloaded where the host may. Raises ValueError or OSError where there are none."""
+    forbidden = offline()
+    place = str(_cache(cache))
+    if not local_only and not forbidden and (wanted := repository(found, cache)) is not None:
+        if hub.cached(wanted) is None:
+            hub.from_hub(wanted)
+        local_only = True  # fastembed finds it there, and does what else it does
+    try:
+        return str(_library().download_model(found.description, place, local_files_only=local_only))
+    except ValueError as exc:
+        if not forbidden:
+            raise
+        raise ValueError(f"{exc} {forbidden}") from exc
 
-    return str(_library().download_model(found.description, str(define_cache_dir(cache)), local_files_only=local_only))
+
+def repository(found: Entry, cache: str | None) -> hub.Repository | None:
+    """What fastembed takes from the hub for a model; None for one that it has from elsewhere."""
+    description = found.description
+    if not description.sources.hf or description.sources.url:
+        return None
+    files = (*_FILES, description.model_file, *description.additional_files)
+    return hub.Repository(description.sources.hf, cache=str(_cache(cache)), left_out=(), allowed=files)
 
 
 @functools.cache
@@ -70,3 +97,9 @@ def _library() -> Any:
     from fastembed import TextEmbedding
 
     return TextEmbedding
+
+
+def _cache(given: str | None) -> Any:
+    from fastembed.common.utils import define_cache_dir
+
+    return define_cache_dir(given)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from sharedmodel.errors import BadArgument
 
@@ -33,7 +35,21 @@ def recipe_of(
     if path is None:
         if name is None:
             raise BadArgument("say which model it is: `path`, `name` or `fastembed`")
-        path = hub.from_hub(name, revision, cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME"), local_only)
+        path = hub.from_hub(hub.Repository(name, revision, _cache(cache_folder)), local_only)
     if pooling is not None:
         return of_graph(path, model_file, pooling=pooling, normalize=normalize, output=output)
     return of_folder(path)
+
+
+def on_hub(options: Mapping[str, Any]) -> hub.Repository | None:
+    """What of the hub the options of `EmbedderModel` mean; None where they name a folder."""
+    if options.get("fastembed") is not None:
+        place, local_only = options.get("cache_folder"), bool(options.get("local_files_only"))
+        known = options.get("path") is not None or local_only
+        return None if known else registry.repository(registry.entry(str(options["fastembed"])), place)
+    found = hub.wanted(options)
+    return None if found is None else found._replace(cache=_cache(found.cache))
+
+
+def _cache(given: str | None) -> str | None:
+    return given or os.environ.get("SENTENCE_TRANSFORMERS_HOME")

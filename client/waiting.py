@@ -1,0 +1,32 @@
+"""Waiting for a model that is not loaded yet: as long as it takes, but not in silence.
+
+The host answers after a while how far it is. A download is worth a warning, which is seen wherever logging is not
+set up; whoever waits for less is told on the level INFO.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from .again import DIRECTORY, Where, asked, remaining
+
+PATIENCE: Final = 10.0  # seconds between two lines
+
+logger = logging.getLogger("sharedmodel.client")
+
+
+def described(where: Where, name: str, end: float | None) -> dict[str, Any]:
+    """What is to be known of a model, once it is loaded. Raises DeadlineExceeded, which says how far it is."""
+    while True:
+        told: dict[str, Any] = asked(where, DIRECTORY, "describe", name, PATIENCE, timeout=remaining(end))
+        if is_there(told):
+            return told
+
+
+def is_there(told: dict[str, Any]) -> bool:
+    """Whether a model is loaded, by what the host's directory tells of it; else how far it is, is logged."""
+    why = told.get("not_yet")
+    if why is not None:
+        logger.log(logging.WARNING if "downloading" in why else logging.INFO, "%s", why)
+    return why is None
