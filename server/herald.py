@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from .hosts import Hosts
 from .keeper import Keeper
 from .notify import Notifier, reloading
+
+_MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={10 * 60 * 1_000_000}"  # to start in: a download that goes on is no hang
 
 
 class Herald:
@@ -29,9 +31,12 @@ class Herald:
         """Something has happened to a host."""
         if self._stopping:
             return
-        status, ready = in_words(hosts.models()), not self._ready and all(map(_has_settled, hosts))
+        models = hosts.models()
+        status, ready = in_words(models), not self._ready and all(map(_has_settled, hosts))
+        downloading = any("progress" in told for told in models.values())
         if ready or status != self._said:
-            self._notifier.tell(*(["READY=1"] if ready else []), f"STATUS={status}")
+            more = ["READY=1"] if ready else [] if self._ready or not downloading else [_MORE_TIME]
+            self._notifier.tell(*more, f"STATUS={status}")
         self._said = status
         self._ready = self._ready or ready
 
@@ -60,4 +65,5 @@ def in_words(models: Mapping[str, Mapping[str, Any]]) -> str:
         by_state.setdefault(told["state"], []).append(name)
     ready = len(by_state.pop("ready", []))
     others = [f"{state}: {', '.join(sorted(names))}" for state, names in sorted(by_state.items())]
-    return "; ".join([f"{ready} of {len(models)} models ready", *others])
+    progress = [str(told["progress"]["text"]) for _, told in sorted(models.items()) if "progress" in told]
+    return "; ".join([f"{ready} of {len(models)} models ready", *others, *dict.fromkeys(progress)])

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sharedmodel.client import connect
 from sharedmodel.server import activation, units
+from sharedmodel.server.herald import Herald
 from sharedmodel.server.notify import Notifier
+from sharedmodel.server.progress import Progress
 
 from .servers import ECHO, PATIENCE, Server, command, running_server
 
@@ -98,6 +102,30 @@ def test_a_host_that_dies_shows_in_the_status(manager: Manager, runtime: str) ->
         server.kill_host()
         assert manager.hears("STATUS=0 of 1 models ready")
         assert manager.hears("STATUS=1 of 1 models ready") == ["STATUS=1 of 1 models ready"]
+
+
+class Downloading:
+    """Hosts of one model, which is on its way from the hub."""
+
+    def __init__(self) -> None:
+        self.done = 10
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([SimpleNamespace(state="loading", child=None)])
+
+    def models(self) -> dict[str, Any]:
+        progress = Progress("downloading org/net", self.done, 100)
+        return {"net": {"state": "loading", "progress": progress.plain()}}
+
+
+def test_a_download_that_goes_on_is_told_and_has_more_time_to_start_in(manager: Manager) -> None:
+    hosts: Any = Downloading()
+    herald = Herald(Notifier(manager.address))
+    for hosts.done in (10, 10, 20):
+        herald.look(hosts)
+    for done in ("10 of 100 B (10 %)", "20 of 100 B (20 %)"):
+        told = manager.hears("EXTEND_TIMEOUT_USEC=600000000")
+        assert told[1] == f"STATUS=0 of 1 models ready; loading: net; downloading org/net: {done}"
 
 
 def test_a_manager_that_is_gone_is_no_error(runtime: str) -> None:
