@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from sharedmodel.errors import BadArgument, HostUnavailable, SharedModelError
 
+from .cli_download import download
 from .cli_options import Json, Model, RuntimeDir, Timeout
 from .cli_run import run
 
@@ -245,6 +246,7 @@ def systemd(
 
 
 app.command(epilog=EPILOG)(run)
+app.command(epilog=EPILOG)(download)
 
 
 def main() -> None:
