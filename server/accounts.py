@@ -114,7 +114,6 @@ class Accounts:
         """A load is over. ``done``: the model is loaded, and what it took is known from now on."""
         del self._coming[ward]
         device = ward.seat.device
-        self.gpus.forget()
         now = self._measured(device)
         grown = {what: self._growths[what].end(ward, measured) for what, measured in now.items()}
         if not done:

@@ -108,6 +108,8 @@ class Arbiter:
             yield
             done = True
         finally:
+            self.gpus.forget()
+            self._ask_for(ward.seat.device)
             with self._deciding:
                 self._accounts.end(ward, done=done)
             self.nudge()
@@ -119,6 +121,7 @@ class Arbiter:
         self.gpus.forget()
         while True:
             seen = self._changes
+            self._ask_for(wish.device)
             with self._deciding:
                 now, leaving = self._clock(), bool(self._leaving)
                 seat, decision = self._accounts.decide(wish, self._models(), now, self._rules)
@@ -128,9 +131,15 @@ class Arbiter:
                 # One after the other: what is just leaving may be enough.
                 if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
                     self._unload(decision.unload, f"to make room for {wish}")
-            if isinstance(decision, Refuse):
+            # What its own old object still has is about to come back.
+            if isinstance(decision, Refuse) and not (ward.slot.leaving and now < deadline):
                 raise decision.error
             self._pause(seen, LOOK)
+
+    def _ask_for(self, device: str) -> None:
+        """Have the numbers of GPUs anew, where they matter; not under the lock, which others wait for."""
+        if device != CPU:
+            self.gpus.ask()
 
     def _models(self) -> list[Model]:
         """Those of this host, once for each device that they take memory of."""
@@ -207,6 +216,7 @@ class Arbiter:
         if not there or now < self._gpus_due or self._leaving:
             return
         self._gpus_due = now + GPU_BEAT
+        self.gpus.ask()
         for device in (reading.device for reading in self.gpus.look() if reading.device.name in there):
             relief = self._gpu_reliefs.setdefault(device.name, Relief(rules=self._rules, gentle=(ShrinkArenas(),)))
             with self._deciding:

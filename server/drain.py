@@ -55,9 +55,16 @@ def returning_memory() -> Iterator[None]:
     try:
         yield
         gc.collect()  # models are full of cycles
-        empty_cache()
+        _empty_cache()
     finally:
         if trim is not None:
             trim(0)
             if kept.isdigit():
                 libc.mallopt(_M_TRIM_THRESHOLD, int(kept))
+
+
+def _empty_cache() -> None:
+    try:
+        empty_cache()
+    except Exception:  # a GPU after a fault: the model is gone all the same
+        logger.exception("PyTorch did not give back its GPU's memory")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from .hosts import Hosts
 from .keeper import Keeper
 from .notify import Notifier, reloading
+from .progress import told_of
 
 _MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={10 * 60 * 1_000_000}"  # to start in: a download that goes on is no hang
 
@@ -33,7 +34,7 @@ class Herald:
             return
         models = hosts.models()
         status, ready = in_words(models), not self._ready and all(map(_has_settled, hosts))
-        downloading = any("progress" in told for told in models.values())
+        downloading = any(map(told_of, models.values()))
         if ready or status != self._said:
             more = ["READY=1"] if ready else [] if self._ready or not downloading else [_MORE_TIME]
             self._notifier.tell(*more, f"STATUS={status}")
@@ -65,5 +66,5 @@ def in_words(models: Mapping[str, Mapping[str, Any]]) -> str:
         by_state.setdefault(told["state"], []).append(name)
     ready = len(by_state.pop("ready", []))
     others = [f"{state}: {', '.join(sorted(names))}" for state, names in sorted(by_state.items())]
-    progress = [str(told["progress"]["text"]) for _, told in sorted(models.items()) if "progress" in told]
+    progress = [text for _, told in sorted(models.items()) for text in told_of(told)]
     return "; ".join([f"{ready} of {len(models)} models ready", *others, *dict.fromkeys(progress)])

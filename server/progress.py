@@ -8,7 +8,7 @@ Who does it need not know for whom; where nobody listens, nobody is told.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -32,6 +32,12 @@ class Progress(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As the status has it."""
         return {"text": str(self), **self._asdict()}
+
+
+def told_of(model: Mapping[str, Any]) -> list[str]:
+    """What a model's status says of it, and of its versions."""
+    versions = model.get("versions", {}).values()
+    return list({str(told["progress"]["text"]): None for told in (model, *versions) if "progress" in told})
 
 
 Hear = Callable[[Progress | None], None]

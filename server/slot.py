@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from sharedmodel import reply
-from sharedmodel.errors import DeadlineExceeded
+from sharedmodel.errors import Cancelled, DeadlineExceeded
 
 from . import lifecycle
 from .drain import close, drain
@@ -72,6 +72,11 @@ class Slot:
         """Whether a load is under way."""
         return self._life.flying
 
+    @property
+    def leaving(self) -> bool:
+        """Whether an object that it had is still there."""
+        return self._life.leaving > 0
+
     # -- to be had -------------------------------------------------------------------------------------
 
     def start(self, why: str = "on request") -> None:
@@ -104,16 +109,25 @@ class Slot:
     def reload(self, why: str = "reloaded on request") -> None:
         """A new object in the place of the old one. No call fails: those that run end where they began.
 
-        Raises LoadFailed when the new one does not come about; then the old one goes on.
+        Raises LoadFailed when the new one does not come about; then the old one goes on. DeadlineExceeded and
+        Cancelled where its caller does not wait so long.
         """
+        end = _end(reply.time_left())
         with self._condition:
             number = self._begun + 1  # a load under way may have read what has changed since
-            self._condition.wait_for(lambda: self._begun >= number or not self.busy)
+            self._await(lambda: self._begun >= number or not self.busy, end)
             if self._begun < number:
                 self._on(lifecycle.RELOAD, why)
-            self._condition.wait_for(lambda: self._landed >= number)
+            self._await(lambda: self._landed >= number, end)
             if self._failure.flight == number:
                 raise self._failure.error()
+
+    def _await(self, come: Callable[[], bool], end: float | None) -> None:
+        """Under the lock. What its caller has given up meanwhile is not begun."""
+        if not self._condition.wait_for(come, _left(end)):
+            raise DeadlineExceeded(self._not_yet())
+        if reply.cancelled():
+            raise Cancelled(f"the caller gave up before model {self.name!r} could be changed")
 
     def hear(self, progress: Progress | None) -> None:
         """How far is what has to be done before the model can be loaded; None: it is done."""
@@ -132,9 +146,11 @@ class Slot:
         """Let the object go; the next call loads another. Returns when it is gone, its last call ended.
 
         With ``only``, not if that one has been replaced meanwhile, nor with ``if_idle`` while it is about to be.
+        Raises DeadlineExceeded and Cancelled where its caller does not wait until a load under way is over.
         """
+        end = _end(reply.time_left())
         with self._condition:
-            self._condition.wait_for(lambda: if_idle or not self.busy)
+            self._await(lambda: if_idle or not self.busy, end)
             if only is not None and (self.served is not only or self.busy):
                 return
             leaver, self.served = self.served, None

@@ -224,7 +224,10 @@ class Ward:
         return watch.tending(method) if isinstance(watch, Watch) else nullcontext()
 
     def _have_rest(self, kept: Kept) -> None:
-        self.shrink()
+        try:
+            self.shrink()
+        except Exception:  # of a model that is broken, a GPU after a fault: its canary will tell
+            logger.exception("model %s could not give back memory", self.name)
         self._beat(kept)
         trim()
 

@@ -42,6 +42,7 @@ class AsyncSession:
         proxy: ProxyBytes = options.get("proxy", lambda value: None)
         load: Loader = options.get("load", lambda fields: None)
         self.channel = Channel(self._grow, proxy, load, self._tidy_later)
+        self.channel.traced = bool(welcome.get("traces"))
         self._growing: asyncio.Task[None] | None = None
         self._tidier: asyncio.TimerHandle | None = None
         self._link = AsyncLink(sock, address, self.channel.feed, self._lose)

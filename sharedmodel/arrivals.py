@@ -48,7 +48,7 @@ class Arrivals:
             self._refuse(sock, NotPermitted(f"{service.address} has {len(service.peers)} sessions, its limit"))
         else:
             number = next(self._numbers)
-            about = {"pid": os.getpid(), "address": service.address, "session": number, **service.info}
+            about = {"pid": os.getpid(), "address": service.address, "session": number, "traces": True, **service.info}
             service.watched.add(Peer(service, sock, who, handshake.Reception(self._authkey, about), number))
 
     def _admitted(self, sock: socket.socket, who: link.Peer) -> bool:

@@ -56,6 +56,7 @@ class Channel:
         self.drops: deque[Any] = deque()
         self.fds: deque[int] = deque()
         self.lost: Exception | None = None
+        self.traced = False  # whether the host takes the trace of a call
         self.last = 0
         self.decoder = Decoder(self.replies, writable=True, proxy=load)
         self.parts = wire.Parts()
@@ -78,7 +79,7 @@ class Channel:
             listed = marked(args) if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             message = [wire.CALL, rid, ident, pending.method, listed, named, timeout, released]
-            trace = tracing.traceparent() if tracing.API in modules else None
+            trace = tracing.traceparent() if tracing.API in modules and self.traced else None
             if trace is not None:
                 message += (pending.priority, trace)
             elif pending.priority:

@@ -60,6 +60,7 @@ class Session:
             raise
         self.shared_memory = shared_memory
         self.channel = Channel(self._grow, proxy, load, self._grown)
+        self.channel.traced = bool(self.welcome.get("traces"))
         self.reader = Reader(self._socket, address, self.channel, load, self._lose, self.cancel)
         self.sender = Sender(self._socket, address, self.channel, self.reader, self._lose)
         self._refused: set[int] = set()  # threads whose arrays go in the frame, because there is no more room

@@ -7,7 +7,7 @@
     PROOF    digest (where a key is asked for)         CHALLENGE nonce
     CALL     rid, object, method, args, kwargs,        REPLY    rid, value
              timeout, blocks given back                FAILURE  rid, code, type, message, args, traceback
-             [, priority[, traceparent]]
+             [, priority[, traceparent]]              (the latter where WELCOME has "traces")
     CANCEL   rid                                       STREAM   rid: the result is a stream
     CREDIT   rid, n: n more items may come             ITEM     rid, value
     RELEASE  blocks: results no longer used            RELEASE  blocks: inputs the model kept till now

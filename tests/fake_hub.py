@@ -27,6 +27,7 @@ import pytest
 
 OWNER: Final = "org"
 COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
+NEXT: Final = "89abcdef0123456789abcdef0123456789abcdef"
 _API: Final = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/?]+)")
 _FILE: Final = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>[^?]+)")
 
@@ -38,6 +39,7 @@ class Hub:
         self.asked: Counter[tuple[str, str, str | None]] = Counter()
         self.ranges: list[str] = []
         self.refusals: dict[str, tuple[int, str]] = {}  # by name: a status, and the hub's own code for why
+        self.updated: set[str] = set()  # names with another commit, in which all files have other bytes
         self.broken: dict[str, int] = {}  # files that are answered with a status
         self.cut: set[str] = set()  # files whose next answer ends half-way
         self.held: dict[str, threading.Event] = {}  # files whose second half waits
@@ -56,6 +58,14 @@ class Hub:
     @property
     def size(self) -> int:
         return sum(map(len, self.files.values()))
+
+    def commit(self, name: str) -> str:
+        """The one that a name stands for now."""
+        return NEXT if name in self.updated else COMMIT
+
+    def content(self, name: str) -> dict[str, bytes]:
+        """Its files."""
+        return {path: data + b" " * (name in self.updated) for path, data in self.files.items()}
 
     def downloads(self, name: str) -> dict[str, int]:
         """How often each file was begun to be sent, under a name."""
@@ -102,14 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(*hub.refusals[name])
         elif found is None or not name.startswith(f"{OWNER}/"):
             self._refuse(404, "RepoNotFound")
-        elif found["revision"] not in ("main", COMMIT):
+        elif found["revision"] not in ("main", hub.commit(name)):
             self._refuse(404, "RevisionNotFound")
         elif path is None:
             self._tell(name, found["what"])
         elif path in hub.broken and self.command == "GET":
             self._refuse(hub.broken[path], "")
         else:
-            self._file(path, hub.files[path])
+            self._file(path, hub.content(name)[path], hub.commit(name))
 
     def _begin(self, status: int) -> None:
         self.send_response(status)
@@ -123,9 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _tell(self, name: str, what: str) -> None:
-        files = [(path, len(data), hashlib.sha1(data).hexdigest()) for path, data in self._hub.files.items()]
+        content = self._hub.content(name)
+        files = [(path, len(data), hashlib.sha1(data).hexdigest()) for path, data in content.items()]
         told: Any = {
-            "id": name, "sha": COMMIT,
+            "id": name, "sha": self._hub.commit(name),
             "siblings": [{"rfilename": path, "size": size, "blobId": digest} for path, size, digest in files],
         }  # fmt: skip
         if what == "tree":
@@ -137,14 +148,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _file(self, path: str, data: bytes) -> None:
+    def _file(self, path: str, data: bytes, commit: str) -> None:
         hub, begin = self._hub, 0
         if (asked := self.headers.get("Range")) is not None:
             hub.ranges.append(asked)
             begin = int(asked.removeprefix("bytes=").partition("-")[0])
         self._begin(206 if begin else 200)
         self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", commit)
         self.send_header("Content-Length", str(len(data) - begin))
         if begin:
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")

@@ -121,9 +121,11 @@ def test_what_others_take_during_a_load_is_not_the_models_where_processes_are_se
 def test_where_nvidia_smi_fails_once_its_last_word_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Cards(tmp_path, monkeypatch, 1000).others(0, 200)
     gpus = Gpus({"cuda:0": 500 * MIB})
+    gpus.ask()
     before = gpus.look()
     monkeypatch.setenv("PATH", "/nowhere")
     gpus.forget()
+    gpus.ask()
     assert gpus.look() == before and before[0].used == 200 * MIB
 
 

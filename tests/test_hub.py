@@ -177,6 +177,21 @@ def test_a_hub_that_is_gone_does_no_harm_to_what_is_in_the_cache(
     assert pool.submit(asked, "org/kept").result() == (error, before) == ("", before)
 
 
+def test_an_update_that_fails_leaves_the_model_as_it_was_to_an_offline_server_too(
+    hub: Hub, pool: ProcessPoolExecutor
+) -> None:
+    name, offline = "org/updated", {"SHAREDMODEL_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+    error, before = pool.submit(asked, name).result()
+    hub.updated.add(name)
+    hub.broken[LARGE] = 500
+    assert pool.submit(asked, name).result() == (error, before) == ("", before)
+    assert pool.submit(asked, name, None, offline).result() == ("", before)
+    del hub.broken[LARGE]
+    error, after = pool.submit(asked, name).result()
+    assert not error and after != before and content(after) == {path: size + 1 for path, size in wanted(hub).items()}
+    assert pool.submit(asked, name, None, offline).result() == ("", after)
+
+
 def test_a_hub_that_is_not_there_is_told_with_where_to_look() -> None:
     httpx = pytest.importorskip("huggingface_hub.utils").httpx
     error = failure("org/any", None, "/cache", httpx.ConnectError("refused"))

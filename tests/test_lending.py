@@ -38,6 +38,19 @@ def test_a_call_that_is_alone_has_all_threads_and_those_beside_it_one_each() -> 
     assert made == [4, 1]
 
 
+def test_where_a_second_one_can_t_be_made_the_first_serves_all(caplog: pytest.LogCaptureFixture) -> None:
+    def make(count: int) -> Engine:
+        if count == 1:
+            raise MemoryError("none left")
+        return Engine(count)
+
+    engine = Lent(make, 2, lambda engine, options: engine, "reading")
+    for _ in range(2):
+        with engine.to_call() as alone, engine.to_call() as beside:
+            assert beside is alone
+    assert len(caplog.records) == 1 and "none left" in caplog.text
+
+
 def test_with_one_thread_there_is_one_for_all() -> None:
     made: list[int] = []
     engine = lent(1, made)

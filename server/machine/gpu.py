@@ -92,8 +92,19 @@ def _lines(ask: Callable[[], str]) -> list[str]:
 
 
 def _ask(query: str) -> str:
+    """Raises OSError and SubprocessError. One that does not even die when it is killed is not waited for."""
     command = ("nvidia-smi", query, "--format=csv,noheader,nounits")
-    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True).stdout
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            text, _ = process.communicate(timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return text
 
 
 def _parsed(line: str) -> Gpu | None:

@@ -66,13 +66,16 @@ class Gpus:
         """What was read is not so any more."""
         self._until = float("-inf")
 
-    def look(self) -> list[Reading]:
-        """All of them, in the order in which they are to be tried."""
+    def ask(self) -> None:
+        """Ask nvidia-smi, unless it has just been. A driver in trouble takes its time: hold no lock meanwhile."""
         with self._lock:
             if self._clock() >= self._until:
                 self._readings = self._read()
                 self._until, self._at = self._clock() + FRESH, time.time()
-            found = self._readings
+
+    def look(self) -> list[Reading]:
+        """All of them as they were read last, in the order in which they are to be tried."""
+        found = self._readings
         turn = (self.first or 0) % max(1, len(found))
         return [*found[turn:], *found[:turn]]
 
@@ -127,6 +130,8 @@ class Gpus:
     def _reading(self, found: gpu.Gpu, number: int, there: list[gpu.Process], servers: set[int]) -> Reading:
         here = [each for each in there if each.gpu == found.uuid]
         ours = sum(each.used for each in here if each.pid in servers)
+        if not any(os.path.exists(f"/proc/{each.pid}") for each in here):
+            ours = found.used  # processes have other numbers here, and it might be any of them
         own = sum(each.used for each in here if each.pid == os.getpid())
         device = found.device(number, self._budgets.get(f"cuda:{number}"), ours)
         return Reading(device, found.used, own, f"{found.name}, {size(found.total)}")

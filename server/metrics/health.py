@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..progress import told_of
+
 # A model at rest (absent, unloaded, draining) is no fault: its next call loads it.
 _NOT_YET: Final = ("loading", "warming", "failed")
 _UP: Final = ("ready", "loading")
@@ -33,7 +35,7 @@ def unready(status: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _why(model: dict[str, Any]) -> str:
-    return str(model.get("reason") or model.get("progress", {}).get("text") or "not ready yet")
+    return str(model.get("reason") or "; ".join(told_of(model)) or "not ready yet")
 
 
 def _serves(host: str, own: str) -> bool:

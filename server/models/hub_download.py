@@ -1,16 +1,19 @@
 """A model's files from the hub into its cache: once, and with how far it is.
 
-model_info ─► which files, how large; which are in the cache already
+model_info ─► which commit, which files, how large; which are in the cache already
 snapshot_download ─► the others; its bars of bytes are read here, and shown nowhere
+refs/main ─► the commit, when all of it is there: until then the cache gives the one before, to an offline server too
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from ..machine.amount import size
@@ -37,8 +40,18 @@ def download(
     total = _missing(name, info, cache, patterns)
     meter = Meter(f"downloading {name}", total, tell)
     with meter.telling():
-        folder = snapshot_download(name, revision=revision, cache_dir=cache, tqdm_class=_bar(meter.moved), **patterns)
+        folder = snapshot_download(name, revision=info.sha, cache_dir=cache, tqdm_class=_bar(meter.moved), **patterns)
+    if revision != info.sha:
+        _point(Path(folder).parents[1] / "refs" / revision, info.sha)
     return str(folder)
+
+
+def _point(ref: Path, commit: str) -> None:
+    """Have a revision be this commit; the library would, for whom asks it by the revision, before any file is there."""
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    new = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
+    new.write_text(commit)
+    new.replace(ref)
 
 
 class Meter:

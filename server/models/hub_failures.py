@@ -59,7 +59,7 @@ def failure(name: str, revision: str | None, cache: str, exc: BaseException) -> 
         return PermissionError(f"the model {name} is gated: accept its terms on its page on the hub, and {_TOKEN}")
     if isinstance(exc, RevisionNotFoundError):
         return FileNotFoundError(f"the model {name} has no revision {revision!r} on the hub")
-    status = exc.response.status_code if isinstance(exc, HfHubHTTPError) else 0
+    status = getattr(exc.response, "status_code", 0) if isinstance(exc, HfHubHTTPError) else 0
     if status in (401, 403):
         # The hub does not tell a name that is free from a private one to who may not know.
         return PermissionError(f"the model {name} is private, or there is none of this name: if it is right, {_TOKEN}")

@@ -69,6 +69,8 @@ def _locked(file: IO[bytes]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as exc:  # a file system without such locks
+        logger.warning("downloads of several processes can't be told apart: %s", exc)
     return True
 
 

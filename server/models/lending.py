@@ -8,6 +8,7 @@ alone waits 430 ms for a page with two threads, 740 ms with one.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from sharedmodel.errors import BadArgument
 from sharedmodel.reply import on_cancel
 
 _patching = threading.Lock()
+
+logger = logging.getLogger("sharedmodel.host")
 
 
 def _processors(threads: int | None) -> int:
@@ -30,19 +33,22 @@ def _processors(threads: int | None) -> int:
 def patient() -> Iterator[None]:
     """RapidOCR's sessions that are made within it have threads that sleep while they wait: it has no setting for it,
     and threads that spin take their processor from callers and from other models."""
-    from rapidocr.inference_engine.onnxruntime.main import OrtInferSession
-
-    usual = getattr(OrtInferSession, "_init_sess_opts", None)
-    if usual is None:  # another version, made in another way
+    try:
+        from rapidocr.inference_engine.onnxruntime.main import OrtInferSession
+    except ImportError:  # not installed: nor used, then
         yield
         return
-
-    def quiet(config: Any) -> Any:
-        options = usual(config)
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
-
     with _patching:
+        usual = getattr(OrtInferSession, "_init_sess_opts", None)
+        if usual is None:  # another version, made in another way
+            yield
+            return
+
+        def quiet(config: Any) -> Any:
+            options = usual(config)
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            return options
+
         OrtInferSession._init_sess_opts = staticmethod(quiet)
         try:
             yield
@@ -126,8 +132,12 @@ class Lent:
     def _crowded(self) -> Any:
         with self._making:
             if self._narrow is None and not self._closed:
-                with patient():
-                    made = self._make(1)
+                try:
+                    with patient():
+                        made = self._make(1)
+                except Exception:  # no memory, no descriptors, a file that is gone: the first one serves all
+                    logger.warning("calls beside one another share their threads: no second object", exc_info=True)
+                    made = self.wide
                 self._narrow = None if self._closed else made
             return self._narrow
 
