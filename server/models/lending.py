@@ -18,6 +18,8 @@ from typing import Any
 from sharedmodel.errors import BadArgument
 from sharedmodel.reply import on_cancel
 
+# Read by onnxruntime at import: without it, it writes telemetry files.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _patching = threading.Lock()
 
 logger = logging.getLogger("sharedmodel.host")
