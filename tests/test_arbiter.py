@@ -97,6 +97,22 @@ def test_what_is_kept_stays_though_it_was_used_least(house: House) -> None:
     assert house.states() == {"a": "ready", "b": "unloaded", "c": "ready"}
 
 
+def test_a_load_waits_for_the_models_own_old_object_to_leave(house: House) -> None:
+    house.add("a", 60)
+    house.load("a")
+    held, old = house.busy("a"), house.obj("a")
+    gone = threading.Thread(target=house.table.unload, args=("a",))
+    gone.start()
+    until(lambda: house.states()["a"] == "draining", lambda: str(house.states()))
+    begun = house.loading("a")
+    house.waits(begun)
+    old.leave.set()
+    assert held.result(20) == 60
+    gone.join()
+    begun.result(20)
+    assert house.states() == {"a": "ready"} and Hoard.held == 60
+
+
 def test_a_model_that_was_just_called_is_let_alone_for_a_moment(house: House) -> None:
     house.add("a", 60)
     house.add("b", 60)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sharedmodel import reply
-from sharedmodel.errors import DeadlineExceeded, LoadFailed, RemoteTraceback
+from sharedmodel.errors import Cancelled, DeadlineExceeded, LoadFailed, RemoteTraceback
 from sharedmodel.failure import from_wire, to_wire
 from sharedmodel.server.lease import Leased
 from sharedmodel.server.lifecycle import (
@@ -381,10 +381,28 @@ def test_who_waits_is_told_how_far_it_is_when_the_patience_ends_or_the_deadline_
     ]
 
 
+@pytest.mark.parametrize("change", [Slot.unload, Slot.reload])
+def test_who_would_change_a_model_that_loads_waits_no_longer_than_his_caller(change: Callable[[Slot], None]) -> None:
+    load = Loader()
+    load.allowed.clear()
+    slot = slot_of(load)
+    slot.start()
+    with called(time.monotonic() + 0.1), pytest.raises(DeadlineExceeded, match="'m' is not ready yet: it is loading"):
+        change(slot)
+    with called(time.monotonic() + PATIENCE, cancelled=True):
+        asking = threading.Timer(0.0, load.allowed.set)
+        asking.start()
+        with pytest.raises(Cancelled, match="gave up"):
+            change(slot)
+    asking.join()
+    settle(slot)
+    assert slot.state == READY and load.count == 1
+
+
 @contextmanager
-def called(deadline: float) -> Iterator[None]:
-    """As within a call that its caller gives up at a time of the monotonic clock."""
-    given: Any = SimpleNamespace(taken=time.monotonic(), deadline=deadline)
+def called(deadline: float, *, cancelled: bool = False) -> Iterator[None]:
+    """As within a call that its caller gives up at a time of the monotonic clock, or has given up."""
+    given: Any = SimpleNamespace(taken=time.monotonic(), deadline=deadline, cancelled=cancelled)
     reply.current.call = given
     yield
     reply.current.call = None
