@@ -6,14 +6,11 @@ set up; whoever waits for less is told on the level INFO.
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 from .again import DIRECTORY, Where, asked, remaining
 
 PATIENCE: Final = 10.0  # seconds between two lines
-
-logger = logging.getLogger("sharedmodel.client")
 
 
 def described(where: Where, name: str, end: float | None) -> dict[str, Any]:
@@ -28,5 +25,8 @@ def is_there(told: dict[str, Any]) -> bool:
     """Whether a model is loaded, by what the host's directory tells of it; else how far it is, is logged."""
     why = told.get("not_yet")
     if why is not None:
-        logger.log(logging.WARNING if "downloading" in why else logging.INFO, "%s", why)
+        import logging  # half a megabyte of every client, which few of them need
+
+        level = logging.WARNING if "downloading" in why else logging.INFO
+        logging.getLogger("sharedmodel.client").log(level, "%s", why)
     return why is None

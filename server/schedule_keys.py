@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .kinds import DETAILS
+from .machine.cores import cores
 from .mistakes import Mistake
 from .scheduling.settings import MANY, Scheduling, problems
 
@@ -12,7 +13,12 @@ KEYS: Final = ("max_batch", "max_wait", "token_budget", "buckets", "queue", "lan
 
 
 def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake]) -> tuple[Scheduling, dict[str, Any]]:
-    """The keys above, checked, and the rest of the table. What it does not say is as its kind has it."""
+    """The keys above, checked, and the rest of the table. What it does not say is as its kind has it.
+
+    Runs of an adapter are work for processors: more of them at once than those are, and one that begins or ends, only
+    take the caches and the memory from one another. Eight callers of a CNN had 99 % of their answers within 65 ms
+    with three runs at once on two processors, and within 80 ms with eight.
+    """
     said = {key: value for key, value in table.items() if key in KEYS}
     given = _schedule(table.get("kind"), said) | said
     rest = {key: value for key, value in table.items() if key not in KEYS}
@@ -22,7 +28,8 @@ def check_scheduling(where: str, table: dict[str, Any], mistakes: list[Mistake])
         mistakes.append(Mistake(f"{where}.lanes", "say how many run at once either by `lanes` or by `instances`"))
     if found:
         return Scheduling(), rest
-    return Scheduling(**{"lanes": 1 if given.get("max_batch", 1) > 1 else MANY} | given), rest
+    lanes = 1 if given.get("max_batch", 1) > 1 else MANY if table.get("kind") is None else cores().usable + 1
+    return Scheduling(**{"lanes": lanes} | given), rest
 
 
 def _schedule(kind: Any, said: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,12 @@ kind = "cnocr"
 
 _PRIVATE: Final = """
 import sys
-from sharedmodel.server.models.cnocr import CnOcrModel
-with open(sys.argv[1], "rb") as file:
-    assert CnOcrModel().ocr(file.read())
+from sharedmodel.server.models.hollow import TORCHVISION, hollow
+from sharedmodel.server.models.rapid import bundled
+with hollow(TORCHVISION):
+    from cnocr import CnOcr
+rec, det = "multi_PP-OCRv6_small", "multi_PP-OCRv6_det_small"
+assert CnOcr(rec, det_model_name=det, rec_model_fp=bundled(rec), det_model_fp=bundled(det)).ocr(sys.argv[1])
 """
 _SHARED: Final = """
 import sys
