@@ -15,10 +15,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # with what it imports, `importlib.abc` takes a megabyte of every client
 
 LIBRARIES: Final = (
     "FlagEmbedding", "cnocr", "cnstd", "fastembed", "onnxruntime", "sentence_transformers", "transformers",
@@ -60,7 +64,7 @@ def uninstall() -> None:
             del sys.modules[name]
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Answers for the libraries that are redirected."""
 
     def __init__(self) -> None:

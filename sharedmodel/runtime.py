@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from typing import Final
 
 from .errors import NotPermitted
@@ -33,4 +32,4 @@ def runtime_dir(path: str | None = None) -> str:
 
 def fresh_address(prefix: str = "manager") -> str:
     """A path for a socket that nobody has used yet."""
-    return os.path.join(runtime_dir(), f"{prefix}-{os.getpid()}-{next(tempfile._get_candidate_names())}.sock")  # type: ignore[attr-defined]
+    return os.path.join(runtime_dir(), f"{prefix}-{os.getpid()}-{os.urandom(4).hex()}.sock")
