@@ -177,7 +177,8 @@ class Reader:
             if not inbox.reads:
                 start = time.perf_counter()
                 looks = self._patience.looks
-                if not (looks and self._look(looks)) and end is not None:
+                if not (looks and self._look(looks)):
+                    # Not in recvmsg: there the kernel wakes us a second time, when the host has taken what we sent.
                     self._await(end)
                 inbox.fill()
                 self._patience.note(time.perf_counter() - start)
@@ -214,8 +215,8 @@ class Reader:
         while self._channel.lost is None and self.poller.poll(0):
             self._read(None)
 
-    def _await(self, end: float) -> None:
-        if not self.poller.poll(deadlines.milliseconds(end)):
+    def _await(self, end: float | None) -> None:
+        if not self.poller.poll(None if end is None else deadlines.milliseconds(end)):
             raise deadlines.too_late()
 
     def _read_or_write(self, end: float | None) -> None:
