@@ -48,20 +48,25 @@ class Watch:
         self.max_run = max_run
         self._guard = guard
 
-    def entered(self, call: Call) -> Run:
+    def entered(self, call: Call) -> Run | int:
+        """It is watched over only where it has a limit; else its slot in the journal is all there is to know."""
         guard = self._guard
         if guard.turn is not None:
             guard.turn.acquire()
-        run = Run(self, call, guard.journal.enter(call.peer.number, call.rid))
-        if self.max_run is not None:
-            guard.running[id(run)] = run
+        slot = guard.journal.enter(call.peer.number, call.rid)
+        if self.max_run is None:
+            call.began = time.monotonic()
+            return slot
+        run = Run(self, call, slot)
+        guard.running[id(run)] = run
         return run
 
-    def left(self, run: Run) -> None:
+    def left(self, token: Run | int) -> None:
         guard = self._guard
-        if self.max_run is not None:
-            guard.running.pop(id(run), None)
-        guard.journal.leave(run.slot)
+        if isinstance(token, Run):
+            guard.running.pop(id(token), None)
+            token = token.slot
+        guard.journal.leave(token)
         if guard.turn is not None:
             guard.turn.release()
 

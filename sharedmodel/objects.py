@@ -51,8 +51,16 @@ class Schedule(Protocol):
     @property
     def methods(self) -> frozenset[str]: ...
 
-    def admit(self, call: Any) -> Turn | None:
-        """Take a call in. None: it waits, or was refused; else a turn that must be worked off on some thread."""
+    @property
+    def gathers(self) -> bool:
+        """Whether calls that came at the same time should be admitted together, since they may run together."""
+
+    @property
+    def brief(self) -> bool:
+        """Whether its runs take so little time that the loop may wait for one."""
+
+    def admit(self, *calls: Any) -> Turn | None:
+        """Take calls in. None: they wait, or were refused; else a turn that must be worked off on some thread."""
 
 
 class Served:

@@ -30,7 +30,7 @@ from .objects import Objects, Served
 from .patience import Patience
 from .peer import Peer
 from .roots import drain
-from .turns import Turns
+from .turns import GO_ON, Turns
 from .watched import Watched
 from .workers import Workers
 
@@ -66,23 +66,24 @@ class Service:
         self.when_idle: list[Callable[[], Any]] = [heap.trim]
         self.meter: Callable[[Call], None] | None = None  # hears of each call that has ended; it must be quick
         control = Served("", "host", Control(self), Control.EXPOSED)
-        self.turns = Turns(objects, control, self.workers, self._serve)
+        self.turns = Turns(objects, control, self.workers, self.watched.standby, self._serve)
         self.stopped = self.turns.stopped
         self.arrivals = Arrivals(self, entry, authkey)
-        self._calls: deque[Call] = deque()
-        self.enqueue = self._calls.append  # takes a call in, on the loop's thread: it is dispatched next
+        self.enqueue = self.turns.calls.append  # takes a call in, on the loop's thread: it is dispatched next
         self._dead: deque[Any] = deque()
         self._idle_lap = 0
         self._next_beat = 0.0
         self._patience = Patience()
         self._warned: dict[str, float] = {}
         self._closed = False
+        self._door = -1
 
     # -- life ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to serve, on threads of the service's own."""
         self.listener.setblocking(False)
+        self._door = self.listener.fileno()
         self.watched.listen(self.listener.fileno())
         abandon = weakref.WeakMethod(self._abandon)  # what is to be done at a fork is never forgotten
         os.register_at_fork(after_in_child=lambda: (found := abandon()) and found())
@@ -128,27 +129,35 @@ class Service:
 
     # -- the loop --------------------------------------------------------------------------------------
 
-    def _serve(self) -> bool:
-        """Serve what is ready. False when another thread has been given the loop meanwhile."""
-        peers, calls, dispatch = self.peers, self._calls, self.turns.dispatch
+    def _serve(self) -> int:
+        """Serve what is ready. What has become of the loop meanwhile (see `turns`)."""
+        peers, turns = self.peers, self.turns
+        calls, dispatch = turns.calls, turns.dispatch
         while calls:  # left by a thread that lost the loop over the one before
-            if not dispatch(calls.popleft()):
-                return False
+            if after := dispatch(calls.popleft()):
+                return after
+        if turns.gathered and (after := turns.settle()):
+            return after
+        door, knocked = self._door, False
         for fd, mask in self._events():
             if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
                 self._readable(peer)
+            elif fd == door:
+                knocked = True  # for last: a new session may get a number that another event here still means
             else:
                 self._event(fd, mask)
             while calls:
-                if not dispatch(calls.popleft()):
-                    return False
-        return True
+                if after := dispatch(calls.popleft()):
+                    return after
+        if knocked:
+            self.arrivals.accept()
+        return turns.settle() if turns.gathered else GO_ON
 
     def _events(self) -> list[tuple[int, int]]:
         poll = self.watched.poll
         start = time.perf_counter()
         # While a model is at work, the cores are its.
-        for _ in range(0 if self.workers.busy > 1 else self._patience.looks):
+        for _ in range(0 if self.turns.others else self._patience.looks):
             if events := poll(0):
                 break
         else:
@@ -167,12 +176,10 @@ class Service:
                 peer.outlet.give_up()
             if mask & select.EPOLLOUT:
                 peer.outlet.flush()
-                self._calls.extend(peer.outlet.unpark())
+                self.turns.calls.extend(peer.outlet.unpark())
                 self.watched.update(peer)
             if mask & ~select.EPOLLOUT:
                 self._readable(peer)
-        elif fd == self.listener.fileno():
-            self.arrivals.accept()
         elif fd in self.watched.processes:
             self._end(self.watched.processes[fd], "")  # its process has ended
         elif fd == self.watched.bell:
@@ -214,7 +221,7 @@ class Service:
 
     def _idle(self) -> None:
         """Nothing has come for a while: once, do what there is to do then."""
-        if self.turns.lap != self._idle_lap and not self.workers.busy > 1:
+        if self.turns.lap != self._idle_lap and not self.turns.others:
             self._idle_lap = self.turns.lap
             for task in self.when_idle:
                 self.workers.submit(task)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import link
 from .outlet import BACKLOG_MOST
+from .standby import Standby
 
 if TYPE_CHECKING:
     from .peer import Peer
@@ -29,6 +30,7 @@ class Watched:
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self.poll = self._epoll.poll
+        self.standby = Standby(self._epoll.fileno())
         self._lock = threading.Lock()
         self.listen(self.bell)
 
@@ -94,10 +96,12 @@ class Watched:
 
     def close(self) -> None:
         """Wait for nothing any more. The bell may still be rung."""
+        self.standby.close()
         self._epoll.close()
 
     def abandon(self) -> None:
         """In a process that the model forked: these are the parent's, and only its own end counts."""
+        self.standby.close()
         self._epoll.close()
         link.close_all([self.bell])
         for peer in self.peers.values():

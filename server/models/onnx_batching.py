@@ -12,6 +12,7 @@ kernels for other sizes add in another order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -45,7 +46,12 @@ class OnnxBatching:
     def __init__(self, model: OnnxModel) -> None:
         self.honest = True
         self._model = model
-        self._inputs = {arg["name"]: (dtype_of(arg["type"]), list(arg["shape"])) for arg in model.get_inputs()}
+        # Of each its dtype, its rank, and whether the graph leaves its axis 1 open.
+        self._inputs = {
+            arg["name"]: (dtype_of(arg["type"]), len(shape), not all(isinstance(dim, int) for dim in shape[1:2]))
+            for arg in model.get_inputs()
+            for shape in [arg["shape"]]
+        }
 
     def measure(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Measure | None:
         """Equal keys: the same outputs asked for, the same shapes but for axis 0.
@@ -53,20 +59,21 @@ class OnnxBatching:
         The length is that of axis 1, the largest of all inputs where the graph leaves it open, else 1.
         """
         asked = _asked(args, kwargs) if method == "run" and self.honest else None
-        if asked is None or asked[1].keys() != self._inputs.keys():
+        if asked is None or len(asked[1]) != len(self._inputs):
             return None
         names, feed = asked
         rows, length, shapes = -1, 1, []
-        for name, (dtype, declared) in self._inputs.items():
-            array = feed[name]
-            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != len(declared):
+        for name, (dtype, rank, open_length) in self._inputs.items():
+            array = feed.get(name)
+            if not isinstance(array, np.ndarray) or array.dtype != dtype:
                 return None
-            if rows not in (-1, array.shape[0]):
+            shape = array.shape
+            if len(shape) != rank or rows not in (-1, shape[0]):
                 return None
-            rows = array.shape[0]
-            shapes.append(array.shape[1:])
-            if array.ndim > 1 and not isinstance(declared[1], int):
-                length = max(length, array.shape[1])
+            rows = shape[0]
+            shapes.append(shape[1:])
+            if open_length and shape[1] > length:
+                length = shape[1]
         return Measure((names, tuple(shapes)), rows, length) if rows > 0 else None
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
@@ -91,7 +98,7 @@ class OnnxBatching:
     def _as_one(self, requests: Sequence[Request]) -> list[Any]:
         asked = [found for request in requests if (found := _asked(request.args, request.kwargs)) is not None]
         feeds = [feed for _, feed in asked]
-        ends = np.cumsum([len(next(iter(feed.values()))) for feed in feeds]).tolist()
+        ends = list(accumulate([len(next(iter(feed.values()))) for feed in feeds]))
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in self._inputs}
         names = asked[0][0]
         with serving_all(requests):
@@ -111,6 +118,8 @@ def _part(request: Request, outputs: list[Any], start: int, end: int) -> Any:
 
 def _asked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Asked | None:
     """The names and the inputs of a call of `run` without options; None if it is another one."""
+    if len(args) == 2 and args[0] is None and type(args[1]) is dict and not kwargs:
+        return None, args[1]  # as nearly all are
     given = dict(zip(_PARAMETERS, args, strict=False)) | dict(kwargs)
     names, feed = given.pop("output_names", ...), given.pop("input_feed", None)
     if len(args) > len(_PARAMETERS) or given.pop("run_options", None) is not None or given:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from .job import Asked
@@ -33,3 +35,19 @@ class Room(NamedTuple):
     def within(self, settings: Scheduling) -> bool:
         budget = settings.token_budget
         return self.rows <= settings.max_batch and (budget is None or self.rows * self.longest <= budget)
+
+
+def fit(jobs: Sequence[Asked], settings: Scheduling) -> bool:
+    """Whether several jobs may run together, and all of them fit into one batch."""
+    key = jobs[0].key
+    if key is None:
+        return False
+    rows, lengths = 0, []
+    for job in jobs:
+        if job.key != key:
+            return False
+        rows += max(1, job.rows)
+        lengths.append(job.length)
+    longest, buckets = max(lengths), settings.buckets
+    alike = not buckets or bisect_left(buckets, longest) == bisect_left(buckets, min(lengths))
+    return alike and Room(rows, max(1, longest)).within(settings)

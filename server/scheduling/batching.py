@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from sharedmodel import reply
@@ -57,8 +55,8 @@ class Request(NamedTuple):
 
     def own(self, array: Array) -> Array:
         """A copy in memory of the caller's session, which keeps nothing of the original alive."""
-        if array.nbytes <= INLINE_MAX:  # it rides in the answer's frame
-            return array.copy()
+        if array.nbytes <= INLINE_MAX:  # it rides in the answer's frame, and so is copied by that
+            return array if isinstance(self.serving, Call) else array.copy()
         with serving(self.serving):
             copy = reply.empty(array.shape, array.dtype)
         copy[...] = array
@@ -83,8 +81,7 @@ class Together:
 
     def __init__(self, calls: Sequence[Serving]) -> None:
         self._calls = list(calls)
-        self._lock = threading.Lock()
-        self._hooks: dict[Callable[[], None], list[Callable[[], None]]] = {}
+        self._hooks: dict[Callable[[], None], Callable[[], None]] = {}
 
     def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
         """Nobody's memory: results are copied to each caller afterwards."""
@@ -96,23 +93,22 @@ class Together:
 
     def add_callback(self, callback: Callable[[], None]) -> None:
         """Have it called once, when the last of the calls is given up."""
-        left = set(range(len(self._calls)))
+        once = [callback]
 
-        def gone(number: int) -> None:
-            with self._lock:
-                last = left == {number}
-                left.discard(number)
-            if last:
-                callback()
+        def gone() -> None:
+            if self.cancelled:
+                with contextlib.suppress(IndexError):  # the last two may go at the same time, each on its own thread
+                    once.pop()()
 
-        hooks: list[Callable[[], None]] = [partial(gone, number) for number in range(len(self._calls))]
-        self._hooks[callback] = hooks
-        for call, hook in zip(self._calls, hooks, strict=True):
-            call.add_callback(hook)
+        self._hooks[callback] = gone
+        for call in self._calls:
+            call.add_callback(gone)
 
     def remove_callback(self, callback: Callable[[], None]) -> None:
-        for call, hook in zip(self._calls, self._hooks.pop(callback, ()), strict=False):
-            call.remove_callback(hook)
+        gone = self._hooks.pop(callback, None)
+        if gone is not None:
+            for call in self._calls:
+                call.remove_callback(gone)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """Runs the jobs of one model, some at once, on the threads that bring them: there is no dispatcher.
 
-    lane = lanes.admit(job)     it waits, or was refused: None, and this thread is free again
-    if lane: lanes.work(lane)   this thread is the lane's: it runs the job, then whatever waits
+    lane = lanes.admit(*jobs)   they wait, or were refused: None, and this thread is free again
+    if lane: lanes.work(lane)   this thread is the lane's: it runs the jobs, then whatever waits
 
-An idle model runs a job on the thread that brought it, past the queue. While something waits, every lane
-has a thread, because whoever brings a job takes a free lane; a lane whose jobs wait for others to be
-batched with sleeps until there are enough of them or they have waited long enough.
+An idle model runs jobs on the thread that brought them, past the queue if all of them fit into one run. While
+something waits, every lane has a thread, because whoever brings a job takes a free lane; a lane whose jobs wait
+for others to be batched with sleeps until there are enough of them or they have waited long enough.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sharedmodel.errors import Cancelled, DeadlineExceeded, Overloaded, SharedModelError
 
+from .batch import fit
 from .batching import Batching, run_together
 from .counts import Counts, Observer, Turned
 from .job import Job
@@ -80,22 +81,28 @@ class Lanes(Generic[J]):
         if lane is not None:
             self.work(lane)
 
-    def admit(self, job: J) -> Lane[J] | None:
-        """Take a job in. Never waits. A lane must be given to `work`, on this thread or another."""
+    @property
+    def pace(self) -> float:
+        """How many seconds a run took lately; 0 before the first."""
+        return self._policy.pace.run
+
+    def admit(self, *jobs: J) -> Lane[J] | None:
+        """Take jobs in. Never waits. A lane must be given to `work`, on this thread or another."""
         with self._lock:
             now = self._clock()
             free = len(self._taken) < self.settings.lanes
-            if free and not self._policy.waiting and not self._draining and self._at_once(job, now):
-                return self._take_lane((job,), now)
-            refusal = self._enqueue(job, now)
-            lane = self._take_lane((), now) if free and refusal is None else None
+            if free and not self._policy.waiting and not self._draining and self._at_once(jobs, now):
+                return self._take_lane(jobs, now)
+            refusals = [self._enqueue(job, now) for job in jobs]
+            lane = self._take_lane((), now) if free and None in refusals else None
             if lane is None and self._asleep and self._policy.ready(now):
                 self._more.notify()
             dead = self._policy.reap(now)
-        if refusal is None:
-            job.queued(partial(self.withdraw, job))
-        else:
-            self._turn_away(job, refusal, "refused")
+        for job, refusal in zip(jobs, refusals, strict=True):
+            if refusal is None:
+                job.queued(partial(self.withdraw, job))
+            else:
+                self._turn_away(job, refusal, "refused")
         self._bury(dead)
         return lane
 
@@ -146,11 +153,15 @@ class Lanes(Generic[J]):
 
     # -- in, the lock is held --------------------------------------------------------------------------
 
-    def _at_once(self, job: J, now: float) -> bool:
-        """Whether it may run past the queue."""
-        if job.cancelled or (job.deadline is not None and job.deadline <= now):
-            return False  # the queue sorts it out
-        return not self._patient or job.key is None or job.rows >= self.settings.max_batch
+    def _at_once(self, jobs: Sequence[J], now: float) -> bool:
+        """Whether they may run past the queue, in one run: there is nothing to be decided then."""
+        for job in jobs:
+            if job.cancelled or (job.deadline is not None and job.deadline <= now):
+                return False  # the queue sorts it out
+        first = jobs[0]
+        if len(jobs) > 1 and not fit(jobs, self.settings):
+            return False
+        return not self._patient or first.key is None or sum([job.rows for job in jobs]) >= self.settings.max_batch
 
     def _enqueue(self, job: J, now: float) -> Overloaded | None:
         if self._draining:
