@@ -115,6 +115,29 @@ def test_what_queued_up_while_the_model_ran_runs_together(start: Start) -> None:
     assert doubling.sizes == [4, 2]
 
 
+def test_jobs_that_come_together_and_fit_into_one_run_are_never_queued() -> None:
+    doubling = Doubling()
+    lanes: Lanes[FakeJob] = Lanes("m", Scheduling(max_batch=4), doubling)
+    jobs = [FakeJob(client, key="k") for client in "abcd"]
+    lane = lanes.admit(*jobs)
+    assert lane is not None and list(lane.jobs) == jobs
+    lanes.work(lane)
+    assert [job.end for job in jobs] == [2, 2, 2, 2] and doubling.sizes == [4]
+    assert not any(job.withdraw for job in jobs)
+
+
+def test_jobs_that_come_together_and_do_not_fit_take_their_turns() -> None:
+    doubling = Doubling()
+    lanes: Lanes[FakeJob] = Lanes("m", Scheduling(max_batch=4), doubling)
+    greedy, gone = [FakeJob("greedy", key="k") for _ in range(5)], FakeJob("gone", key="k", cancelled=True)
+    modest = FakeJob("modest", key="k")
+    lane = lanes.admit(*greedy, gone, modest)
+    assert lane is not None and not lane.jobs
+    lanes.work(lane)
+    assert [job.end for job in (*greedy, modest)] == [2] * 6 and doubling.sizes == [4, 2]
+    assert isinstance(gone.end, Cancelled)
+
+
 def test_a_lane_waits_for_others_to_batch_with_until_there_are_enough(start: Start) -> None:
     doubling = Doubling()
     lanes: Lanes[FakeJob] = Lanes("m", Scheduling(max_batch=3, max_wait=60), doubling)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharedmodel.server.scheduling.batch import fit
 from sharedmodel.server.scheduling.group import PATIENCE
 from sharedmodel.server.scheduling.policy import Policy
 from sharedmodel.server.scheduling.settings import Scheduling
@@ -65,6 +66,21 @@ def test_nobody_saves_up_turns_by_staying_away_nor_gains_by_leaving_for_a_moment
     for _ in range(10):
         policy.offer(FakeJob("q"), 0.0)
     assert "qq" not in "".join(clients(policy.take(0.0).jobs) for _ in range(20))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40), st.sampled_from("kkkkj")), min_size=2, max_size=6),
+    max_batch=st.integers(2, 8),
+    token_budget=st.none() | st.integers(1, 120),
+    buckets=st.sampled_from([(), (16,), (8, 32)]),
+)
+def test_jobs_fit_into_one_run_exactly_where_the_queue_would_run_them_as_one(
+    shapes: list[tuple[int, int, str]], max_batch: int, token_budget: int | None, buckets: tuple[int, ...]
+) -> None:
+    scheduling = Scheduling(max_batch=max_batch, token_budget=token_budget, buckets=buckets)
+    jobs = [FakeJob(client, key, rows, length) for client, (rows, length, key) in enumerate(shapes)]
+    assert fit(jobs, scheduling) == (len(filled(scheduling, jobs).take(0.0).jobs) == len(jobs))
 
 
 def test_one_client_runs_by_priority_and_then_by_arrival() -> None:

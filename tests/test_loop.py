@@ -1,0 +1,96 @@
+"""Who has the host's loop while a method runs, and what becomes of it afterwards."""
+
+from __future__ import annotations
+
+import resource
+import select
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sharedmodel.objects import Objects, Served
+from sharedmodel.standby import Standby
+from sharedmodel.turns import ANEW, GO_ON, LOST, Turns
+from sharedmodel.workers import Workers
+
+from .crowd import Crowd
+from .crowd import session as session_to
+from .inside import PATIENCE, call, in_thread, serving, session_with
+
+
+class Slow:
+    """Its methods take longer than the loop may be kept."""
+
+    def __init__(self) -> None:
+        self.entered, self.may_leave = threading.Event(), threading.Event()
+
+    def thread(self) -> int:
+        time.sleep(0.002)
+        return threading.get_ident()
+
+    def block(self) -> int:
+        self.entered.set()
+        assert self.may_leave.wait(PATIENCE)
+        return threading.get_ident()
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    """Of a loop for which nothing ever comes."""
+    with select.epoll() as poll:
+        workers, standby = Workers(), Standby(poll.fileno())
+        made = Turns(Objects(), Served("", "host", None, ()), workers, standby, lambda: LOST)
+        yield made
+        made.stop()
+        assert workers.close(PATIENCE)
+        standby.close()
+
+
+def test_a_lone_caller_is_served_by_one_thread_however_long_it_takes(runtime: str) -> None:
+    with serving(runtime, slow=Slow()) as service, session_with(service) as session:
+        assert len({call(session, "thread", on="slow") for _ in range(30)}) == 1
+
+
+def test_a_thread_that_was_relieved_while_its_method_ran_leaves_the_loop_to_the_other(runtime: str) -> None:
+    slow = Slow()
+    with serving(runtime, slow=slow) as service, session_with(service) as one, session_with(service) as other:
+        blocked = in_thread(lambda: call(one, "block", on="slow"))
+        assert slow.entered.wait(PATIENCE)
+        threads = {call(other, "thread", on="slow") for _ in range(10)}
+        slow.may_leave.set()
+        relieved = blocked()
+        assert len(threads) == 1 and relieved not in threads
+        assert {call(session, "thread", on="slow") for session in (one, other)} == threads
+
+
+def test_a_loop_that_nobody_took_is_gone_on_with(turns: Turns) -> None:
+    for _ in range(3):
+        assert turns._take_back(turns._lend()) == GO_ON
+
+
+def test_a_loop_that_another_thread_has_kept_is_lost(turns: Turns) -> None:
+    claims = turns._lend()
+    assert turns._take_back(-1) == ANEW, "by another thread"
+    assert turns._take_back(claims) == LOST
+
+
+def test_events_at_hand_are_stale_once_another_thread_has_had_the_loop(turns: Turns) -> None:
+    """It may have ended a session, and a new one may have got the number that an event still means."""
+    claims = turns._lend()
+    turns._take_back(-1)
+    turns._lend()
+    assert turns._take_back(claims) == ANEW
+
+
+def test_a_caller_that_sleeps_is_woken_once_for_its_answer(crowd: Crowd) -> None:
+    """Not a second time when the host takes what it has sent."""
+    host = crowd.host()
+    with session_to(host.address) as session:
+        for _ in range(5):
+            session.call("probe", "spin", (0.002,), {})
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        for _ in range(40):
+            session.call("probe", "spin", (0.002,), {})
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 60
