@@ -82,6 +82,7 @@ class Reader:
         # What has come and is to be counted elsewhere: no call may be made while this thread reads for all.
         self._unsettled: deque[Any] = getattr(load, "unsettled", deque())
         self._settle: Callable[[], Any] = getattr(load, "settle", int)
+        self._retired = False
         self._inbox = link.Inbox(sock)
         self._patience = Patience()
 
@@ -108,6 +109,8 @@ class Reader:
                 self.lock.release()
             if self.followers and not self.lock.locked():
                 self._pass_on()  # also one that was given the turn as it left
+            if self._retired:
+                self.retire()
         if self._unsettled:
             self._settle()
 
@@ -133,7 +136,21 @@ class Reader:
             self._holder = 0
             self.lock.release()
             self._pass_on()  # to a call that came meanwhile and found the lock taken
+            if self._retired:
+                self.retire()
         return True
+
+    def retire(self) -> None:
+        """Close the socket of a session that is lost, or have whoever reads do so as it leaves.
+
+        One that is about to poll would else wait for whatever has been given the number meanwhile.
+        """
+        self._retired = True
+        if self.lock.acquire(blocking=False):
+            try:
+                self._socket.close()
+            finally:
+                self.lock.release()
 
     def forget(self) -> None:
         """In a forked child: a thread that is not here may have held it."""

@@ -188,6 +188,6 @@ class Session:
             self._tidier.close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that polls
-        self._socket.close()
+        self.reader.retire()
         for pending in ended:
             pending.news()

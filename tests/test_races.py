@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -53,6 +54,32 @@ def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Se
     go_on.set()
     tidier.join()
     assert result() == 1
+
+
+def test_a_session_closed_as_a_caller_is_about_to_poll_leaves_it_no_strange_socket_to_wait_for(
+    service: Service,
+) -> None:
+    about, go = threading.Event(), threading.Event()
+    with session_with(service) as session:
+        poller, number = session.reader.poller, session._socket.fileno()
+
+        class Poller:
+            def poll(self, timeout: int | None = None) -> Any:
+                about.set()
+                assert go.wait(PATIENCE)
+                return poller.poll(timeout)
+
+        session.reader.poller = Poller()  # type: ignore[assignment]
+        ended = in_thread(lambda: error_of(lambda: session.call("probe", "wait", (), {})))
+        assert about.wait(PATIENCE)
+        session.close()
+        with contextlib.ExitStack() as others:
+            for end in (end for _ in range(8) for end in socket.socketpair()):
+                others.enter_context(end)
+            go.set()
+            assert isinstance(ended(), HostLost)
+        with pytest.raises(OSError):
+            os.fstat(number)
 
 
 def test_what_is_dropped_while_the_socket_is_full_is_told_later(runtime: str) -> None:
