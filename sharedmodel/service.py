@@ -180,8 +180,8 @@ class Service:
                 self.watched.update(peer)
             if mask & ~select.EPOLLOUT:
                 self._readable(peer)
-        elif fd in self.watched.processes:
-            self._end(self.watched.processes[fd], "")  # its process has ended
+        elif (gone := self.watched.ended(fd)) is not None:
+            self._end(gone, "")
         elif fd == self.watched.bell:
             os.eventfd_read(fd)
             self.workers.submit(self._bury)

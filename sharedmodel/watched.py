@@ -66,6 +66,18 @@ class Watched:
         self.processes[peer.pidfd] = peer
         self._epoll.register(peer.pidfd, select.EPOLLIN)
 
+    def ended(self, fd: int) -> Peer | None:
+        """The session of the process that this is the descriptor of, if it has ended.
+
+        It is looked at: an event may still mean another process, whose descriptor had the same number.
+        """
+        peer = self.processes.get(fd)
+        if peer is None:
+            return None
+        look = select.poll()
+        look.register(fd, select.POLLIN)
+        return peer if look.poll(0) else None
+
     def update(self, peer: Peer) -> None:
         """Ask for the events that a session needs now."""
         outlet = peer.outlet

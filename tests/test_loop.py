@@ -103,3 +103,12 @@ def test_a_caller_that_sleeps_is_woken_once_for_its_answer(crowd: Crowd) -> None
         for _ in range(40):
             session.call("probe", "spin", (0.002,), {})
         assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 60
+
+
+def test_a_process_that_lives_is_not_taken_for_ended_because_of_the_number_of_another(
+    service: Service, session: Session
+) -> None:
+    call(session, "echo")
+    (peer,) = service.peers.values()
+    assert peer.pidfd >= 0 and service.watched.processes == {peer.pidfd: peer}
+    assert service.watched.ended(peer.pidfd) is None and service.watched.ended(peer.fd) is None
