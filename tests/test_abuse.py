@@ -209,7 +209,8 @@ def test_a_log_on_a_full_disk_is_no_reason_not_to_serve(runtime: str) -> None:
         serving = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=full, stderr=full)
     try:
         server = Server(runtime, serving, Path(runtime, "no log"))
-        until(lambda: os.path.exists(server.address), lambda: "it does not serve")
+        until(lambda: os.path.exists(server.place.control), lambda: "it does not serve")
+        server.until("ready")
         server.kill_host()
         assert serves(server)
         serving.terminate()
