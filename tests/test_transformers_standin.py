@@ -311,12 +311,13 @@ def test_texts_of_four_processes_run_as_one_and_each_gets_its_own(
 ) -> None:
     monkeypatch.delenv("SHAREDMODEL_ADDRESS", raising=False)
     texts = [[text] for text in sentences(4)]
-    table = f'[models.zh]\nkind = "translator"\npath = "{folder()}"\nmax_batch = 4\nmax_wait = 30.0\n'
-    with offline_with_cache(), running_server(table, runtime):
-        with ProcessPoolExecutor(4, get_context("spawn")) as pool:  # none runs before the fourth is there
-            found = [each for each, _ in pool.map(translations_of, [folder()] * 4, texts)]
-        with connect() as host:
-            assert host.models()["zh"]["calls"]["batches"] == {"4": 1}
+    with offline_with_cache():
+        table = f'[models.zh]\nkind = "translator"\npath = "{folder()}"\nmax_batch = 4\nmax_wait = 30.0\n'
+        with running_server(table, runtime):
+            with ProcessPoolExecutor(4, get_context("spawn")) as pool:  # none runs before the fourth is there
+                found = [each for each, _ in pool.map(translations_of, [folder()] * 4, texts)]
+            with connect() as host:
+                assert host.models()["zh"]["calls"]["batches"] == {"4": 1}
     assert [each["translation_text"] for (each,) in found] == translations(4)
 
 
