@@ -147,7 +147,7 @@ class Directory:
 
     def _listed(self, name: str, kind: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
         from .kinds import DETAILS
-        from .matching import Wanted, find, lines, needs_digests
+        from .matching import Wanted, differences, find, lines, needs_digests
         from .versions import one_by_one  # pydantic: only where it is used
 
         if kind not in DETAILS:
@@ -159,9 +159,11 @@ class Directory:
             return {"name": found}
         if needs_digests(models, wanted):
             return {"needs": "digests"}
+        others = differences(models, wanted)
         raise NotPermitted(
-            "this server loads the models of its configuration only, and this one is not among them; add these "
-            f"lines to {self._config or 'it'} and send the server SIGHUP:\n\n{lines(name, wanted)}\n"
+            "this server loads the models of its configuration only, and this one is not among them. "
+            + (f"Of this kind it has {others}. " if others else "")
+            + f"Add these lines to {self._config or 'it'} and send the server SIGHUP:\n\n{lines(name, wanted)}\n"
         )
 
     def _tell(self, name: str) -> None:

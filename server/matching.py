@@ -20,6 +20,7 @@ from .machine.governor import CPU
 from .settings import ModelSettings
 
 _CUDA: Final = "CUDAExecutionProvider"
+_TOLD: Final = 5  # models whose differences are told
 
 
 class Wanted(NamedTuple):
@@ -45,6 +46,20 @@ def needs_digests(models: Mapping[str, ModelSettings], wanted: Wanted) -> bool:
         _alike(model, wanted) and [_size(_full(wanted.kind, model.options).get(option)) for option in unknown] == sizes
         for model in models.values()
     )
+
+
+def differences(models: Mapping[str, ModelSettings], wanted: Wanted) -> str:
+    """The models of the kind that is wanted, and what each has that is not as wanted; empty where there is none."""
+    theirs, own = _full(wanted.kind, wanted.options), DETAILS[wanted.kind].own
+    told = []
+    for name, model in models.items():
+        if model.kind == wanted.kind:
+            ours = _full(wanted.kind, model.options)
+            other = [key for key in ours if key not in own and _toml(ours[key]) != _toml(theirs.get(key))]
+            said = [f"no {key}" if ours[key] is None else f"{key} = {_toml(ours[key])}" for key in other]
+            told.append(f"{name} ({', '.join(said)})")
+    more = [f"{len(told) - _TOLD} more"] if len(told) > _TOLD else []
+    return "; ".join(told[:_TOLD] + more)
 
 
 def lines(name: str, wanted: Wanted) -> str:

@@ -302,8 +302,9 @@ def test_a_configured_server_gives_the_model_it_lists_whatever_runs_it(
     with running_server(text, runtime):
         found = pipeline("translation", model=name)(sentences(3))
         assert [each["translation_text"] for each in found] == translations(3)
-        with pytest.raises(NotPermitted, match='kind = "translator"\nname = "nobody/nothing"'):
+        with pytest.raises(NotPermitted, match='kind = "translator"\nname = "nobody/nothing"') as refused:
             pipeline("translation", model="nobody/nothing")
+        assert f'Of this kind it has zh (name = "{name}"). Add these' in str(refused.value)
 
 
 def test_texts_of_four_processes_run_as_one_and_each_gets_its_own(
