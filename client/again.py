@@ -7,10 +7,10 @@ the backlog of the socket that its supervisor holds. So trying again costs no mo
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
+from sharedmodel import deadlines
 from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
@@ -58,20 +58,20 @@ def again(make: Callable[[], Made]) -> Made:
 
 def reach(where: Where, timeout: float | None = None) -> Session:
     """The session with the host at an address or with the next one there; with one of several if there are."""
-    end = deadline(timeout)
+    end = deadlines.after(timeout)
     return again(lambda: _session(where, end))
 
 
 def _session(where: Where, end: float | None) -> Session:
     if isinstance(where, str) or len(where.addresses) == 1:
-        return SESSIONS.current(address_of(where), remaining(end))
-    for patience in looks(remaining(end)):
+        return SESSIONS.current(address_of(where), deadlines.left(end))
+    for patience in looks(deadlines.left(end)):
         try:
             return SESSIONS.current(where.pick(), patience)
         except (DeadlineExceeded, HostUnavailable) as exc:
             if isinstance(exc, HostUnavailable) and exc.errno != errno.EAGAIN:
                 raise
-    return SESSIONS.current(where.pick(), remaining(end))
+    return SESSIONS.current(where.pick(), deadlines.left(end))
 
 
 def looks(left: float | None) -> Iterator[float]:
@@ -88,8 +88,8 @@ def looks(left: float | None) -> Iterator[float]:
 
 def asked(where: Where, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
     """A question to a server, which may be asked again."""
-    end = deadline(timeout)
-    return again(lambda: _session(where, end).call(ident, method, args, {}, remaining(end)))
+    end = deadlines.after(timeout)
+    return again(lambda: _session(where, end).call(ident, method, args, {}, deadlines.left(end)))
 
 
 def empty(where: Where, shape: Any, dtype: Any, order: Any) -> Array:
@@ -114,21 +114,11 @@ def replayed(
     """
     while True:
         if question is not None:
-            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=remaining(end)))
+            replay.told(asked(directory_of(where), DIRECTORY, "verdict", *question, timeout=deadlines.left(end)))
             if replay.quarantine is not None:
                 SESSIONS.follow(replay.quarantine, directory_of(where))
         session = again(lambda: _session(replay.quarantine or where, end))
         try:
-            return call(session, remaining(end))
+            return call(session, deadlines.left(end))
         except HostLost as exc:
             question = replay.lost(exc, session.welcome)
-
-
-def deadline(timeout: float | None) -> float | None:
-    """On the monotonic clock."""
-    return None if timeout is None else time.monotonic() + timeout
-
-
-def remaining(end: float | None) -> float | None:
-    """Seconds until a deadline; 0 when it has passed."""
-    return None if end is None else max(0.0, end - time.monotonic())

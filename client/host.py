@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from sharedmodel import deadlines
 from sharedmodel.errors import BadArgument, HostLost
 from sharedmodel.handle import LEASE, Handle
 from sharedmodel.pending import PRIORITY_MOST
@@ -17,7 +18,7 @@ from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
-from .again import DIRECTORY, Where, address_of, again, asked, deadline, empty, reach, remaining, replayed
+from .again import DIRECTORY, Where, address_of, again, asked, empty, reach, replayed
 from .files import with_files_read
 from .find import find
 from .instances import Instances
@@ -67,7 +68,7 @@ class Host:
         loaded, else DeadlineExceeded says how far it is. ``spec`` (``kind="onnx", path=...``) loads it first,
         where the host allows that: an embedded one does.
         """
-        name, end = versioned(name, version), deadline(within)
+        name, end = versioned(name, version), deadlines.after(within)
         if spec:
             self._ask(DIRECTORY, "load", name, spec, timeout=within)
         info = described(self.address, name, end)
@@ -136,11 +137,11 @@ class Host:
 
     def _manage(self, method: str, name: str, *args: Any, timeout: float | None) -> dict[str, Any]:
         """Ask where the model is: of several instances each in turn; the state of the last one."""
-        end = deadline(timeout)
+        end = deadlines.after(timeout)
         state: dict[str, Any] = self._ask(DIRECTORY, method, name, *args, timeout=timeout)
         for address in state.get("elsewhere", {}).get("addresses", ()):
             SESSIONS.follow(address, self.address)
-            state = asked(address, DIRECTORY, method, name, *args, timeout=remaining(end))
+            state = asked(address, DIRECTORY, method, name, *args, timeout=deadlines.left(end))
         return state
 
     def _ask(self, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
@@ -220,7 +221,7 @@ class _Method:
         if self._files:
             args, kwargs = with_files_read(model._info, method, args, kwargs)
         ident, where, timeout, priority = model._name, model._where, model._timeout, model._priority
-        end = None if timeout is None else deadline(timeout)
+        end = None if timeout is None else deadlines.after(timeout)
         replay: Replay | None = None
         question: Question | None = None
         # The first attempt is made here, past all that is for other cases: in a process whose caches a model has

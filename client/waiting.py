@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .again import DIRECTORY, Where, asked, remaining
+from sharedmodel import deadlines
+
+from .again import DIRECTORY, Where, asked
 
 PATIENCE: Final = 10.0  # seconds between two lines
 
@@ -16,7 +18,7 @@ PATIENCE: Final = 10.0  # seconds between two lines
 def described(where: Where, name: str, end: float | None) -> dict[str, Any]:
     """What is to be known of a model, once it is loaded. Raises DeadlineExceeded, which says how far it is."""
     while True:
-        told: dict[str, Any] = asked(where, DIRECTORY, "describe", name, PATIENCE, timeout=remaining(end))
+        told: dict[str, Any] = asked(where, DIRECTORY, "describe", name, PATIENCE, timeout=deadlines.left(end))
         if is_there(told):
             return told
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from sharedmodel import reply
+from sharedmodel import deadlines, reply
 from sharedmodel.errors import Cancelled, DeadlineExceeded
 
 from . import lifecycle
@@ -92,14 +92,14 @@ class Slot:
         """
         left = reply.time_left()
         early = patience is not None and (left is None or patience < left)
-        end = _end(patience if early else left)
+        end = deadlines.after(patience if early else left)
         with self._condition:
             while self.served is None:
                 self._on(lifecycle.WANT, why)
                 if self.state == FAILED:
                     raise self._failure.error()
                 number = self._begun
-                if not self._condition.wait_for(lambda: self._landed >= number, _left(end)):  # noqa: B023
+                if not self._condition.wait_for(lambda: self._landed >= number, deadlines.left(end)):  # noqa: B023
                     raise (NotYet if early else DeadlineExceeded)(self._not_yet())
                 if self.served is None and self._failure.flight == number:
                     raise self._failure.error()
@@ -112,7 +112,7 @@ class Slot:
         Raises LoadFailed when the new one does not come about; then the old one goes on. DeadlineExceeded and
         Cancelled where its caller does not wait so long.
         """
-        end = _end(reply.time_left())
+        end = deadlines.after(reply.time_left())
         with self._condition:
             number = self._begun + 1  # a load under way may have read what has changed since
             self._await(lambda: self._begun >= number or not self.busy, end)
@@ -124,7 +124,7 @@ class Slot:
 
     def _await(self, come: Callable[[], bool], end: float | None) -> None:
         """Under the lock. What its caller has given up meanwhile is not begun."""
-        if not self._condition.wait_for(come, _left(end)):
+        if not self._condition.wait_for(come, deadlines.left(end)):
             raise DeadlineExceeded(self._not_yet())
         if reply.cancelled():
             raise Cancelled(f"the caller gave up before model {self.name!r} could be changed")
@@ -148,7 +148,7 @@ class Slot:
         With ``only``, not if that one has been replaced meanwhile, nor with ``if_idle`` while it is about to be.
         Raises DeadlineExceeded and Cancelled where its caller does not wait until a load under way is over.
         """
-        end = _end(reply.time_left())
+        end = deadlines.after(reply.time_left())
         with self._condition:
             self._await(lambda: if_idle or not self.busy, end)
             if only is not None and (self.served is not only or self.busy):
@@ -268,11 +268,3 @@ class Slot:
     def _land_at(self, number: int) -> None:
         self._landed = number
         self._condition.notify_all()
-
-
-def _end(seconds: float | None) -> float | None:
-    return None if seconds is None else time.monotonic() + seconds
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())

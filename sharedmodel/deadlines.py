@@ -1,4 +1,4 @@
-"""Deadlines at the caller: a moment of `time.monotonic`, or None for none, and how long a wait may take until then."""
+"""Deadlines: a moment of `time.monotonic`, or None for none, and how long a wait may take until then."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import time
 from .errors import DeadlineExceeded
 
 
-def after(timeout: float) -> float:
-    """The deadline that is ``timeout`` seconds away."""
-    return time.monotonic() + timeout
+def after(timeout: float | None) -> float | None:
+    """The deadline that is ``timeout`` seconds away; None for None."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def left(end: float | None) -> float | None:
+    """Seconds until a deadline, as conditions and time-outs want them; 0 when it has passed, None for None."""
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def milliseconds(end: float | None) -> int | None:

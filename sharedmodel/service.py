@@ -76,14 +76,12 @@ class Service:
         self._patience = Patience()
         self._warned: dict[str, float] = {}
         self._closed = False
-        self._door = -1
 
     # -- life ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to serve, on threads of the service's own."""
         self.listener.setblocking(False)
-        self._door = self.listener.fileno()
         self.watched.listen(self.listener.fileno())
         abandon = weakref.WeakMethod(self._abandon)  # what is to be done at a fork is never forgotten
         os.register_at_fork(after_in_child=lambda: (found := abandon()) and found())
@@ -138,11 +136,11 @@ class Service:
                 return after
         if turns.gathered and (after := turns.settle()):
             return after
-        door, knocked = self._door, False
+        knocked = False
         for fd, mask in self._events():
             if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:
                 self._readable(peer)
-            elif fd == door:
+            elif fd == self.listener.fileno():
                 knocked = True  # for last: a new session may get a number that another event here still means
             else:
                 self._event(fd, mask)

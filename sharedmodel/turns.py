@@ -110,11 +110,16 @@ class Turns:
         self._standby.call()
         return claims
 
+    def _claimed(self) -> bool:
+        """Take the loop, if it is lent. The lock is held."""
+        mine, self._lent = self._lent, False
+        self._claims += mine
+        return mine
+
     def _take_back(self, claims: int) -> int:
         with self._lock:
-            mine, self._lent = self._lent, False
             untouched = self._claims == claims
-            self._claims += mine
+            mine = self._claimed()
         if not mine:
             return LOST
         self._standby.dismiss()
@@ -125,8 +130,7 @@ class Turns:
         while not self.stopped.is_set():
             self._standby.wait(_LONGEST)
             with self._lock:
-                mine, self._lent = self._lent, False
-                self._claims += mine
+                mine = self._claimed()
                 self._standing_by = not mine
             if mine:
                 self._lead()

@@ -48,7 +48,7 @@ class OnnxBatching:
         self._model = model
         # Of each its dtype, its rank, and whether the graph leaves its axis 1 open.
         self._inputs = {
-            arg["name"]: (dtype_of(arg["type"]), len(shape), not all(isinstance(dim, int) for dim in shape[1:2]))
+            arg["name"]: (dtype_of(arg["type"]), len(shape), any(not isinstance(dim, int) for dim in shape[1:2]))
             for arg in model.get_inputs()
             for shape in [arg["shape"]]
         }

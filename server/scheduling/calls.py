@@ -53,8 +53,8 @@ class Schedule:
 
     @property
     def brief(self) -> bool:
-        """Whether runs of several calls as one lately took less than two milliseconds."""
-        return self.gathers and 0.0 < self.lanes.pace < BRIEF
+        """Whether runs lately took less than two milliseconds."""
+        return 0.0 < self.lanes.pace < BRIEF
 
     def admit(self, *calls: Call) -> Turn | None:
         """Take calls in; they are answered sooner or later. A turn must be worked off, here or on another thread."""
