@@ -71,7 +71,7 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
             paths=("path",),
             threads=True,
             runs=("run", "run_packed", "run_bound"),
-            own=("threads", "inter_threads", "spinning", "in_memory", "mapped", *_DEVICE),
+            own=("threads", "narrow", "inter_threads", "spinning", "in_memory", "mapped", *_DEVICE),
             device=True,
         ),
         "cnocr": Kind(

@@ -42,6 +42,19 @@ def test_instances_are_processes_where_a_model_is_isolated_and_else_threads() ->
     assert [lanes(settings, name) for name in ("apart", "here", "plain")] == [1, 2, None]
 
 
+def test_threads_of_an_only_model_may_spin_while_it_runs_unless_it_says_how_they_wait() -> None:
+    def spinning(**models: ModelSettings) -> list[object]:
+        return [model.options.get("spinning") for model in planned(Settings(models=models), 4).models.values()]
+
+    graph = ModelSettings(kind="onnx")
+    assert spinning(a=graph) == ["run"]
+    assert spinning(a=graph, b=PLAIN) == [None, None]
+    assert spinning(a=ModelSettings(kind="onnx", options={"spinning": False})) == [False]
+    assert spinning(a=ModelSettings(kind="onnx", instances=2)) == [None]
+    assert spinning(a=ModelSettings(kind="onnx", versions={"1": graph, "2": graph})) == [None]
+    assert spinning(a=ModelSettings(kind="cnocr")) == [None]
+
+
 @given(st.dictionaries(st.text("ab._-", min_size=1), st.tuples(st.none() | st.booleans(), st.integers(1, 4))))
 def test_every_model_is_served_and_every_host_has_its_own_name(models: dict[str, tuple[bool | None, int]]) -> None:
     made = {name: ModelSettings(factory="x:y", isolate=i, instances=n) for name, (i, n) in models.items()}

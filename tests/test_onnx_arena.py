@@ -136,9 +136,9 @@ def test_who_says_himself_what_shrinks_is_left_alone() -> None:
     model.shrink()
     x = {"x": np.ones(3, np.float32)}
     assert model.run(None, x, {"entries": {ENTRY: ""}})[0].tolist() == [1, 1, 1]
-    assert model._arena._asked
+    assert model._sessions.wide.arena._asked
     assert model.run(None, x)[0].tolist() == [1, 1, 1]
-    assert not model._arena._asked
+    assert not model._sessions.wide.arena._asked
 
 
 _SEVERAL = """

@@ -1,14 +1,13 @@
 """An object of an OCR library, lent to each call: as a copy of its own, with the threads that there are for it.
 
-A call that is alone takes all processors; those beside one another take one each, from a second object that is made
-when it is first wanted (some 0.2 s, 45 MB). With the sessions of the first for all, two callers on two processors
-had 2.3 pages a second instead of 2.65: three threads took turns there, and met after every operator. One that is
-alone waits 430 ms for a page with two threads, 740 ms with one.
+A call that is alone takes all processors; those beside one another take one each, from a second object (see
+`widths`; some 0.2 s, 45 MB). With the sessions of the first for all, two callers on two processors had 2.3 pages a
+second instead of 2.65: three threads took turns there, and met after every operator. One that is alone waits 430 ms
+for a page with two threads, 740 ms with one.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,12 +16,11 @@ from typing import Any
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.reply import on_cancel
+from sharedmodel.server.models.widths import Widths
 
 # Read by onnxruntime at import: without it, it writes telemetry files.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _patching = threading.Lock()
-
-logger = logging.getLogger("sharedmodel.host")
 
 
 def _processors(threads: int | None) -> int:
@@ -80,70 +78,45 @@ class Lent:
     ) -> None:
         import onnxruntime
 
-        self._make = make
         self._copied = copied
         self._doing = doing
         self._options = onnxruntime.RunOptions
-        self._narrow: Any = None
-        self._closed = False
         self._alone = threading.Lock()
-        self._lock = threading.Lock()  # of the count, held for nothing else
-        self._making = threading.Lock()
-        self._inside = 0
-        wide = _processors(threads)
-        with patient():
-            self.wide = make(wide)
-        self._copyable = copyable(self.wide)
-        if wide == 1:
-            self._narrow = self.wide
+
+        def made(count: int) -> Any:
+            with patient():
+                return make(count)
+
+        self._widths = Widths(made, _processors(threads))
+        self._copyable = copyable(self._widths.wide)
+
+    @property
+    def wide(self) -> Any:
+        """The object for a call that is alone. Raises RuntimeError where it is closed."""
+        return self._widths.wide
 
     def close(self) -> None:
         """Lets it go. Calls that are running keep it until they are done."""
-        self._closed = True
-        self.wide = self._narrow = None
+        self._widths.close()
 
     @contextmanager
     def to_call(self) -> Iterator[Any]:
         """The object for one call. Raises RuntimeError where it is closed, or the call was cancelled meanwhile."""
         if not self._copyable:
             with self._alone:
-                yield self._open(self.wide)
+                yield self.wide
             return
         options = self._options()
 
         def stop() -> None:
             options.terminate = True
 
-        with self._fit() as shared, on_cancel(stop):
-            yield self._copied(shared, options)
+        shared = self._widths.enter()
+        try:
+            with on_cancel(stop):
+                yield self._copied(shared, options)
+        finally:
+            self._widths.leave()
         # The libraries answer a run that failed with fewer lines, or uncorrected ones, and say nothing.
         if options.terminate:
             raise RuntimeError(f"cancelled while {self._doing}")
-
-    @contextmanager
-    def _fit(self) -> Iterator[Any]:
-        """The one with the threads that there are for this call."""
-        with self._lock:
-            beside, self._inside = self._inside, self._inside + 1
-        try:
-            yield self._open(self._crowded() if beside else self.wide)
-        finally:
-            with self._lock:
-                self._inside -= 1
-
-    def _crowded(self) -> Any:
-        with self._making:
-            if self._narrow is None and not self._closed:
-                try:
-                    with patient():
-                        made = self._make(1)
-                except Exception:  # no memory, no descriptors, a file that is gone: the first one serves all
-                    logger.warning("calls beside one another share their threads: no second object", exc_info=True)
-                    made = self.wide
-                self._narrow = None if self._closed else made
-            return self._narrow
-
-    def _open(self, shared: Any) -> Any:
-        if shared is None:
-            raise RuntimeError("this model is closed")
-        return shared

@@ -12,22 +12,26 @@ or the plain run's error, at the price of running twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from sharedmodel.reply import on_cancel
+from sharedmodel.server.machine.cores import cores
+from sharedmodel.server.machine.governor import CPU
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
-from sharedmodel.server.models.onnx_binding import BoundSession, nbytes, zeros
+from sharedmodel.server.models.onnx_binding import nbytes, zeros
 from sharedmodel.server.models.onnx_bound import run_bound
-from sharedmodel.server.models.onnx_device import arenas, check_begun, providers_on
+from sharedmodel.server.models.onnx_device import providers_on
 from sharedmodel.server.models.onnx_mapped import ENTRIES
 from sharedmodel.server.models.onnx_mapped import mapped as split_off
+from sharedmodel.server.models.onnx_opened import Opened, narrow_pays, opened
 from sharedmodel.server.models.onnx_options import (
     Optimization,
+    Spinning,
     Terminable,
     providers_of,
     run_options,
@@ -36,7 +40,9 @@ from sharedmodel.server.models.onnx_options import (
 from sharedmodel.strings import packed, unpacked
 
 Provider = str | tuple[str, dict[str, Any]]
+R = TypeVar("R")
 
+_ON_CPU: Final = ("CPUExecutionProvider",)
 _CANARY_MOST = 64 << 20  # bytes
 _FATAL = 4
 
@@ -46,11 +52,15 @@ class OnnxModel:
 
     path       the file; weights stored beside it are found there. Or a model's bytes.
     threads    intra-op threads; None takes every processor this process may use
+    narrow     as soon as that many runs overlap, each has one thread, of a second session: they don't take turns at
+               the threads of the first then. It has weights of its own; None: where the file is of 64 MB at
+               most, or `mapped`
     inter_threads        of the parallel execution mode, which takes every processor without it
     providers  execution providers in order of preference, as InferenceSession takes them
     provider_options     for each of them, its options
-    spinning   let idle intra-op threads burn a processor for lower latency (onnxruntime's own
-               default; off here because a host is shared)
+    spinning   let idle intra-op threads burn a processor for lower latency: True, onnxruntime's own default;
+               "run", while a run is under way only, as the server has it where there is no other model; or
+               False, because a host is shared
     optimization         of the graph: "none", "basic", "extended", "layout" or "all"
     parallel   the execution mode: branches of the graph side by side
     deterministic        use_deterministic_compute
@@ -73,10 +83,11 @@ class OnnxModel:
         path: str | os.PathLike[str] | bytes,
         *,
         threads: int | None = None,
+        narrow: bool | None = None,
         inter_threads: int | None = None,
-        providers: Sequence[Provider] = ("CPUExecutionProvider",),
+        providers: Sequence[Provider] = _ON_CPU,
         provider_options: Sequence[Mapping[str, str]] | None = None,
-        spinning: bool = False,
+        spinning: Spinning = False,
         optimization: Optimization = "all",
         parallel: bool = False,
         deterministic: bool = False,
@@ -93,26 +104,29 @@ class OnnxModel:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
+        source = path if isinstance(path, bytes) else os.fspath(path)
         if mapped:
-            if in_memory or isinstance(path, bytes):
+            if in_memory or isinstance(source, bytes):
                 raise ValueError("mapped: only a model in a file can be, without in_memory")
-            path, optimization, config = split_off(os.fspath(path)), "none", {**ENTRIES, **(config or {})}
-        options = session_options(
-            threads=threads, inter_threads=inter_threads, spinning=spinning, optimization=optimization,
+            source, optimization, config = split_off(source), "none", {**ENTRIES, **(config or {})}
+        options = partial(
+            session_options, inter_threads=inter_threads, spinning=spinning, optimization=optimization,
             parallel=parallel, deterministic=deterministic, free_dimensions=free_dimensions,
             free_denotations=free_denotations, config=config,
         )  # fmt: skip
-        session = onnxruntime.InferenceSession(
-            _read(path) if in_memory else path if isinstance(path, bytes) else os.fspath(path),
-            options,
-            providers=providers_on(device, device_memory, providers_of(providers, provider_options)),
-            disabled_optimizers=list(disabled_optimizers),
-        )
-        check_begun(session, device)
-        self._terminable = Terminable()
-        self._arena = Arena(arenas(session, options))
+        if narrow is None:
+            narrow = _plain(providers, device, parallel) and narrow_pays(source, mapped=mapped)
         self._new_options = onnxruntime.RunOptions
-        self._open: tuple[Any, BoundSession] | None = (session, BoundSession(session))
+        self._terminable = Terminable()
+        self._sessions = opened(
+            _read(source) if in_memory else source,
+            lambda count: options(threads=count),
+            threads=threads,
+            narrow=narrow,
+            providers=providers_on(device, device_memory, providers_of(providers, provider_options)),
+            disabled_optimizers=disabled_optimizers,
+            device=device,
+        )
 
     def run(
         self,
@@ -123,10 +137,9 @@ class OnnxModel:
         """As `InferenceSession.run`, but that strings come as a fixed-width array: Python objects
         do not cross. `run_options`: None, onnxruntime's own object, or a dict of
         its attributes, such as {"log_severity_level": 3, "entries": {"name": "value"}}."""
-        _, bound = self._opened()
-        options = self._options(run_options, values(input_feed))
-        with self._stoppable(run_options, options):
-            outputs = bound.run(output_names, input_feed, options)
+        outputs = self._run(
+            run_options, values(input_feed), lambda at, options: at.bound.run(output_names, input_feed, options)
+        )
         for at, output in enumerate(outputs):
             if type(output) is not np.ndarray or output.dtype.hasobject:
                 outputs[at] = _crossing(output)
@@ -136,11 +149,9 @@ class OnnxModel:
         self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], options: Any = None
     ) -> list[Any]:
         """The same, but strings of any length are packed as `sharedmodel.strings` has it, in and out."""
-        _, bound = self._opened()
         feed = {name: unpacked(value) for name, value in input_feed.items()}
-        made = self._options(options, feed.values())
-        with self._stoppable(options, made):
-            return [packed(output) for output in bound.run(output_names, feed, made)]
+        outputs = self._run(options, feed.values(), lambda at, made: at.bound.run(output_names, feed, made))
+        return [packed(output) for output in outputs]
 
     def run_bound(
         self,
@@ -149,18 +160,27 @@ class OnnxModel:
         options: Any = None,
     ) -> list[Any]:
         """As `run_with_iobinding`: inputs (name, array) and outputs (name, shape or None, dtype or None)."""
-        session, _ = self._opened()
         arrays = [(name, unpacked(value)) for name, value in inputs]
-        made = self._options(options, [array for _, array in arrays])
-        with self._stoppable(options, made):
-            return [packed(output) for output in run_bound(session, arrays, outputs, made)]
+        found = self._run(
+            options, [array for _, array in arrays], lambda at, made: run_bound(at.session, arrays, outputs, made)
+        )
+        return [packed(output) for output in found]
 
     def terminate(self, token: str) -> None:
         """End the run whose options have this "token", now or when it comes: as `RunOptions.terminate`."""
         self._terminable.terminate(token)
 
-    def _options(self, given: Any, arrays: Iterable[Any]) -> Any:
-        """onnxruntime's RunOptions for a run with these inputs."""
+    def _run(self, given: Any, arrays: Iterable[Any], run: Callable[[Opened, Any], R]) -> R:
+        """What ``run`` gives, with the session that there is for a run now and onnxruntime's RunOptions."""
+        at = self._sessions.enter()
+        try:
+            options = self._options(given, arrays, at.arena)
+            with self._stoppable(given, options):
+                return run(at, options)
+        finally:
+            self._sessions.leave()
+
+    def _options(self, given: Any, arrays: Iterable[Any], arena: Arena) -> Any:
         if given is None:
             options, entries = self._new_options(), None
         elif isinstance(given, Mapping):
@@ -168,7 +188,7 @@ class OnnxModel:
         else:
             return given
         if not entries or ENTRY not in entries:
-            self._arena.begins(options, arrays)
+            arena.begins(options, arrays)
         return options
 
     def _stoppable(self, given: Any, options: Any) -> AbstractContextManager[None]:
@@ -178,8 +198,9 @@ class OnnxModel:
         return stopping if token is None else self._terminable.running(token, options, stopping)
 
     def shrink(self) -> None:
-        """Have the next run give back what the arena holds and does not use."""
-        self._arena.shrink()
+        """Have the next run give back what its arena holds and does not use."""
+        for each in self._sessions.made():
+            each.arena.shrink()
 
     def batching(self) -> Any:
         """How runs of this model run together; None where its graph does not allow it."""
@@ -261,17 +282,25 @@ class OnnxModel:
 
     def close(self) -> None:
         """Lets the model go. Calls that are running keep it until they are done."""
-        self._open = None
+        self._sessions.close()
+
+    @staticmethod
+    def at_once(options: Mapping[str, Any]) -> int | None:
+        """How many runs at once are best for a model with these options; None: as many as of any other."""
+        narrow = options.get("narrow")
+        if narrow is None:
+            plain = _plain(options.get("providers", _ON_CPU), options.get("device", CPU), options.get("parallel"))
+            narrow = plain and narrow_pays(options["path"], mapped=bool(options.get("mapped")))
+        return cores().usable if narrow else None
 
     @property
     def _session(self) -> Any:
-        return self._opened()[0]
+        return self._sessions.wide.session
 
-    def _opened(self) -> tuple[Any, BoundSession]:
-        opened = self._open
-        if opened is None:
-            raise RuntimeError("this model is closed")
-        return opened
+
+def _plain(providers: Sequence[Any], device: str, parallel: Any) -> bool:
+    """Whether runs are work for as many processors as they have threads, and for nothing else."""
+    return list(providers) == list(_ON_CPU) and device == CPU and not parallel
 
 
 def _read(path: Any) -> bytes:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 Optimization = Literal["none", "basic", "extended", "layout", "all"]
+Spinning = bool | Literal["run"]
 
 _LEVELS = {
     "none": "ORT_DISABLE_ALL",
@@ -35,7 +36,7 @@ def session_options(
     *,
     threads: int | None,
     inter_threads: int | None = None,
-    spinning: bool = False,
+    spinning: Spinning = False,
     optimization: Optimization = "all",
     parallel: bool = False,
     deterministic: bool = False,
@@ -57,7 +58,8 @@ def session_options(
         options.add_free_dimension_override_by_name(name, size)
     for denotation, size in (free_denotations or {}).items():
         options.add_free_dimension_override_by_denotation(denotation, size)
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1" if spinning == "run" else "0")
     if (config or {}).get(ONE_ARENA) == "1":
         _register_arena()
     for name, value in (config or {}).items():
