@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -32,8 +32,10 @@ def find() -> str | None:
 class Page:
     """The one page of a browser."""
 
-    def __init__(self, send: int, receive: int) -> None:
+    def __init__(self, send: int, receive: int, ended: Callable[[], str]) -> None:
+        """``ended`` tells how its browser did, should it have."""
         self._send, self._receive = send, receive
+        self._ended = ended
         self._number = 0
         self._rest = b""
         self._session: str | None = None
@@ -84,7 +86,7 @@ class Page:
         while b"\0" not in self._rest:
             assert select.select([self._receive], [], [], max(0.0, end - time.monotonic()))[0], "no answer"
             some = os.read(self._receive, 1 << 20)
-            assert some, "the browser has ended"
+            assert some, self._ended()
             self._rest += some
         one, _, self._rest = self._rest.partition(b"\0")
         told: dict[str, Any] = json.loads(one)
@@ -99,14 +101,21 @@ def browser(program: str) -> Iterator[Page]:
         # It reads descriptor 3 and writes 4, whatever their numbers are here.
         script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         command = ["/bin/bash", "-c", script, program, *_FLAGS, f"--user-data-dir={profile}"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            pass_fds=[theirs_in, theirs_out], env={**os.environ, "HOME": profile},
-        )  # fmt: skip
+        words = os.path.join(profile, "stderr")
+        with open(words, "wb") as stderr:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+                pass_fds=[theirs_in, theirs_out], env={**os.environ, "HOME": profile},
+            )  # fmt: skip
+
+        def ended() -> str:
+            with open(words, errors="replace") as said:
+                return f"the browser has ended, with {process.wait(PATIENCE)}; it said:\n{said.read()}"
+
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            page = Page(send, receive)
+            page = Page(send, receive, ended)
             yield page
             page._session = None
             page.call("Browser.close")
