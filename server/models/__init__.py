@@ -5,8 +5,13 @@ The registry below names them as text, so that looking one up imports nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
+
+# Read by onnxruntime at import: without it, it writes telemetry files and starts a thread. Every adapter's module
+# comes after this one.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {

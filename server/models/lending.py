@@ -18,8 +18,6 @@ from sharedmodel.errors import BadArgument
 from sharedmodel.reply import on_cancel
 from sharedmodel.server.models.widths import Widths
 
-# Read by onnxruntime at import: without it, it writes telemetry files.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _patching = threading.Lock()
 
 

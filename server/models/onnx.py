@@ -23,8 +23,8 @@ from sharedmodel.reply import on_cancel
 from sharedmodel.server.machine.cores import cores
 from sharedmodel.server.machine.governor import CPU
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
-from sharedmodel.server.models.onnx_binding import nbytes, zeros
 from sharedmodel.server.models.onnx_bound import run_bound
+from sharedmodel.server.models.onnx_described import Described
 from sharedmodel.server.models.onnx_device import providers_on
 from sharedmodel.server.models.onnx_mapped import ENTRIES
 from sharedmodel.server.models.onnx_mapped import mapped as split_off
@@ -43,11 +43,9 @@ Provider = str | tuple[str, dict[str, Any]]
 R = TypeVar("R")
 
 _ON_CPU: Final = ("CPUExecutionProvider",)
-_CANARY_MOST = 64 << 20  # bytes
-_FATAL = 4
 
 
-class OnnxModel:
+class OnnxModel(Described):
     """One loaded ONNX model. Safe to call from many threads at once.
 
     path       the file; weights stored beside it are found there. Or a model's bytes.
@@ -100,8 +98,6 @@ class OnnxModel:
         device: str = "cpu",
         device_memory: int | None = None,
     ) -> None:
-        # Read at import: without it onnxruntime writes telemetry files and starts a thread.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         source = path if isinstance(path, bytes) else os.fspath(path)
@@ -208,78 +204,6 @@ class OnnxModel:
 
         return batching_of(self)
 
-    def card(self) -> dict[str, Any]:
-        """All that the `get_...` methods tell, at once."""
-        return {
-            "inputs": self.get_inputs(),
-            "outputs": self.get_outputs(),
-            "overridable": self.get_overridable_initializers(),
-            "modelmeta": self.get_modelmeta(),
-            "providers": self.get_providers(),
-            "provider_options": self.get_provider_options(),
-        }
-
-    @staticmethod
-    def about() -> dict[str, Any]:
-        """The onnxruntime of this host."""
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
-        return {
-            "version": onnxruntime.__version__,
-            "available_providers": list(onnxruntime.get_available_providers()),
-            "all_providers": list(onnxruntime.get_all_providers()),
-            "device": onnxruntime.get_device(),
-            "build_info": onnxruntime.get_build_info(),
-        }
-
-    def get_inputs(self) -> list[dict[str, Any]]:
-        """Name, shape and type of each input."""
-        return [_described(arg) for arg in self._session.get_inputs()]
-
-    def get_outputs(self) -> list[dict[str, Any]]:
-        """Name, shape and type of each output."""
-        return [_described(arg) for arg in self._session.get_outputs()]
-
-    def get_overridable_initializers(self) -> list[dict[str, Any]]:
-        """The same of each initializer that a call may give as an input."""
-        return [_described(arg) for arg in self._session.get_overridable_initializers()]
-
-    def get_modelmeta(self) -> dict[str, Any]:
-        """What the file says of itself, as `InferenceSession.get_modelmeta`."""
-        meta = self._session.get_modelmeta()
-        return {
-            "producer_name": meta.producer_name,
-            "graph_name": meta.graph_name,
-            "graph_description": meta.graph_description,
-            "domain": meta.domain,
-            "description": meta.description,
-            "version": meta.version,
-            "custom_metadata_map": dict(meta.custom_metadata_map),
-        }
-
-    def get_providers(self) -> list[str]:
-        """Names of the execution providers in use."""
-        return list(self._session.get_providers())
-
-    def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """Of each of them its options."""
-        given = self._session.get_provider_options()
-        return {name: dict(options) for name, options in given.items()}
-
-    def canary(self) -> dict[str, Any] | None:
-        """A first call to make: zeros, symbolic dimensions taken as 1. None where that would be too much."""
-        given = self._session.get_inputs()
-        if sum(nbytes(arg) for arg in given) > _CANARY_MOST:
-            return None
-        feed = {arg.name: zeros(arg) for arg in given}
-        if any(array is None for array in feed.values()):
-            return None
-        # Ones need not fit together, and nothing said of its shape may mean that any is fine.
-        sure = all(arg.shape and all(isinstance(dim, int) for dim in arg.shape) for arg in given)
-        options = {} if sure else {"log_severity_level": _FATAL}  # a failure that proves nothing is no news
-        return {"method": "run", "args": (None, feed, options), "tentative": not sure}
-
     def close(self) -> None:
         """Lets the model go. Calls that are running keep it until they are done."""
         self._sessions.close()
@@ -294,7 +218,8 @@ class OnnxModel:
         return cores().usable if narrow else None
 
     @property
-    def _session(self) -> Any:
+    def session(self) -> Any:
+        """onnxruntime's own, that of a call which is alone. Raises RuntimeError when the model is closed."""
         return self._sessions.wide.session
 
 
@@ -310,7 +235,3 @@ def _read(path: Any) -> bytes:
 
 def _crossing(output: Any) -> Any:
     return output.astype(str) if getattr(getattr(output, "dtype", None), "hasobject", False) else output
-
-
-def _described(arg: Any) -> dict[str, Any]:
-    return {"name": arg.name, "shape": list(arg.shape), "type": arg.type}

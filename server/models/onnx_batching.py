@@ -74,7 +74,8 @@ class OnnxBatching:
             shapes.append(shape[1:])
             if open_length and shape[1] > length:
                 length = shape[1]
-        return Measure((names, tuple(shapes)), rows, length) if rows > 0 else None
+        # Made so because a NamedTuple's own constructor is written in Python.
+        return tuple.__new__(Measure, ((names, tuple(shapes)), rows, length)) if rows > 0 else None
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
         """See `Batching.run`. Where the batch fails each call runs alone, so that only the wrong ones fail.
@@ -106,14 +107,13 @@ class OnnxBatching:
         if any(output.shape[:1] != (ends[-1],) for output in outputs):
             self.honest = False
             raise ValueError("outputs of other lengths than their inputs")
-        spans = zip(requests, [0, *ends], ends, strict=False)
-        return [_part(request, outputs, start, end) for request, start, end in spans]
-
-
-def _part(request: Request, outputs: list[Any], start: int, end: int) -> Any:
-    if request.cancelled:
-        return Cancelled("the call was cancelled while it ran")
-    return [request.own(output[start:end]) for output in outputs]
+        results: list[Any] = []
+        for request, start, end in zip(requests, [0, *ends], ends, strict=False):
+            if request.cancelled:
+                results.append(Cancelled("the call was cancelled while it ran"))
+            else:
+                results.append([request.own(output[start:end]) for output in outputs])
+        return results
 
 
 def _asked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Asked | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -26,8 +25,6 @@ class Graph:
 
         Raises ValueError for a provider that there is not, and what onnxruntime raises.
         """
-        # Read at import: without it onnxruntime writes telemetry files and starts a thread.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         providers = providers_on(seat.device, seat.memory, providers)

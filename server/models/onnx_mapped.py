@@ -45,7 +45,6 @@ def is_outside(path: str) -> bool:
 
 
 def _split(path: str, folder: str) -> None:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     os.mkdir(folder)

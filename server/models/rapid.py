@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -43,8 +42,6 @@ _importing = threading.Lock()
 @contextmanager
 def importing(*backends: str | None) -> Iterator[None]:
     """Within it, cnocr and cnstd can be imported, for models of these backends."""
-    # Read by onnxruntime at import: without it, it writes telemetry files.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # PyTorch models do call torchvision and the others: then they must be real ones.
     with _importing, nullcontext() if "pytorch" in backends else hollow(*UNCALLED):
         yield

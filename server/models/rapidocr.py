@@ -11,7 +11,6 @@ has a host of its own by default, where there are other models.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
@@ -63,8 +62,6 @@ class RapidOcrModel:
         threads: int | None = None,
         warm_up: bool = True,
     ) -> None:
-        # Read by onnxruntime at import: without it, it writes telemetry files.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from rapidocr import RapidOCR
 
         given = {
