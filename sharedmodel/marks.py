@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, Final
 
 from . import wire
@@ -56,7 +57,8 @@ def _has_buffers(value: Any) -> bool:
             return True
         if kinds.isdisjoint(CONTAINERS):
             return False
-        level = list({id(item): item for item in level if type(item) in CONTAINERS}.values())
+        found = list(compress(level, map(CONTAINERS.__contains__, map(type, level))))
+        level = list(dict(zip(map(id, found), found, strict=True)).values())
     return False
 
 

@@ -107,10 +107,6 @@ class Peer:
 
     # -- out -----------------------------------------------------------------------------------------
 
-    def packed(self, call: Call, value: Any) -> bytes:
-        """A call's result as it is sent. Raises CannotCross, which is then the error of the call."""
-        return self._pack(wire.REPLY, call, value)
-
     def answer(self, call: Call, data: bytes) -> None:
         """Send a packed result, and with it which arguments the model still refers to."""
         if call.inputs:
@@ -139,9 +135,10 @@ class Peer:
         self.outlet.send(wire.frame([wire.STREAM, call.rid]))
 
     def item(self, call: Call, value: Any) -> None:
-        self.outlet.send(self._pack(wire.ITEM, call, value))
+        self.outlet.send(self.packed(call, value, wire.ITEM))
 
-    def _pack(self, kind: int, call: Call, value: Any) -> bytes:
+    def packed(self, call: Call, value: Any, kind: int = wire.REPLY) -> bytes:
+        """A call's result, or an item of it, as it is sent. Raises CannotCross, which is then the error of the call."""
         encoder = self._encoders.pop() if self._encoders else Encoder(self.room, self.refs.proxy_bytes)
         try:
             payload = encoder.pack([kind, call.rid, outermost(value)])

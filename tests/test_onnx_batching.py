@@ -64,7 +64,8 @@ class Session:
 
     def cancel(self) -> None:
         self.cancelled = True
-        for callback in list(self.callbacks):
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
             callback()
 
 
@@ -241,6 +242,27 @@ def test_a_batch_is_given_up_once_the_last_of_its_callers_has() -> None:
             assert heard == ["stop"] and reply.cancelled()
         assert not any(session.callbacks for session in sessions)
     assert reply.current.call is None
+
+
+def test_a_batch_whose_callers_have_all_gone_is_given_up_before_it_begins() -> None:
+    together, heard = Together([Session(cancelled=True), Session(cancelled=True)]), []
+    with serving(together), reply.on_cancel(lambda: heard.append("stop")):
+        assert heard == ["stop"]
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_batch_that_is_over_is_given_up_by_nobody_and_keeps_nobody() -> None:
+    sessions = [Session(), Session()]
+    refs = [weakref.ref(session) for session in sessions]
+    together, heard = Together(sessions), []
+    with serving(together), reply.on_cancel(lambda: heard.append("stop")):
+        sessions[1].cancel()
+    for session in sessions:
+        session.cancel()
+    assert not heard
+    del together, session
+    sessions.clear()
+    assert [ref() for ref in refs] == [None, None]
 
 
 @pytest.mark.usefixtures("no_collector")

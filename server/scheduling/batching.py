@@ -46,11 +46,11 @@ class Request(NamedTuple):
         """Whether its caller has given up."""
         return self.serving is not None and self.serving.cancelled
 
-    def mark(self, began: float = 0.0, joined: tuple[float, int] | None = None, made: float = NEVER) -> None:
-        """Note the times of its run in the call (see `sharedmodel.call`); ``began`` where it is not 0."""
+    def mark(self, began: float = 0.0, made: float = NEVER) -> None:
+        """Note the times of a run alone in the call (see `sharedmodel.call`); ``began`` where it is not 0."""
         if isinstance(self.serving, Call):
             self.serving.began = began or self.serving.began
-            self.serving.joined = joined
+            self.serving.joined = None
             self.serving.made = made
 
     def own(self, array: Array) -> Array:
@@ -76,12 +76,46 @@ class Batching(Protocol):
         """
 
 
+class _Last:
+    """Calls back, once, when the last of several calls is given up. It is told of one that is not, and then of the
+    next: to be told of each would cost each call two turns at a lock."""
+
+    __slots__ = ("_callback", "_calls", "_told")
+
+    def __init__(self, calls: Sequence[Serving], callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._calls = list(calls)
+        # One object, because what is added is taken away again by its identity; None: nobody is to be called back.
+        self._told: Callable[[], None] | None = self.look
+
+    def look(self) -> None:
+        """Wait for the next one; there is only one to be told of at any time, and so one thread here."""
+        told, calls = self._told, self._calls
+        if told is None:
+            return
+        while calls and calls[-1].cancelled:
+            calls.pop()
+        if not calls:
+            self._callback()
+            return
+        calls[-1].add_callback(told)
+        if self._told is None:  # meanwhile
+            calls[-1].remove_callback(told)
+
+    def end(self) -> None:
+        """From now on there is nobody to call back."""
+        told, self._told = self._told, None
+        for call in self._calls[-1:]:
+            if told is not None:
+                call.remove_callback(told)
+
+
 class Together:
     """The calls of a batch as one: given up when all of them are."""
 
     def __init__(self, calls: Sequence[Serving]) -> None:
-        self._calls = list(calls)
-        self._hooks: dict[Callable[[], None], Callable[[], None]] = {}
+        self._calls = calls
+        self._waiting: dict[Callable[[], None], _Last] = {}
 
     def empty(self, shape: Any, dtype: Any, order: Any) -> Array | None:
         """Nobody's memory: results are copied to each caller afterwards."""
@@ -93,22 +127,13 @@ class Together:
 
     def add_callback(self, callback: Callable[[], None]) -> None:
         """Have it called once, when the last of the calls is given up."""
-        once = [callback]
-
-        def gone() -> None:
-            if self.cancelled:
-                with contextlib.suppress(IndexError):  # the last two may go at the same time, each on its own thread
-                    once.pop()()
-
-        self._hooks[callback] = gone
-        for call in self._calls:
-            call.add_callback(gone)
+        last = self._waiting[callback] = _Last(self._calls, callback)
+        last.look()
 
     def remove_callback(self, callback: Callable[[], None]) -> None:
-        gone = self._hooks.pop(callback, None)
-        if gone is not None:
-            for call in self._calls:
-                call.remove_callback(gone)
+        last = self._waiting.pop(callback, None)
+        if last is not None:
+            last.end()
 
 
 @contextlib.contextmanager
@@ -130,8 +155,9 @@ def serving_all(requests: Sequence[Request]) -> Iterator[None]:
     with serving(Together(calls) if len(calls) == len(requests) else None):
         yield
     made = time.monotonic()
-    for request in requests:
-        request.mark(joined=joined, made=made)
+    for call in calls:
+        if isinstance(call, Call):
+            call.joined, call.made = joined, made
 
 
 def each_alone(requests: Sequence[Request], run: Callable[[Request], Any]) -> list[Any]:
@@ -153,16 +179,12 @@ def run_together(batching: Batching, jobs: Sequence[Job]) -> None:
     results.reverse()
     for job in jobs:
         try:
-            _answer(job, results.pop())
+            if isinstance(results[-1], BaseException):
+                job.fail(results.pop())
+            else:
+                job.answer(results.pop())
         except Exception:
             logger.exception("an answer could not be given")  # the others are owed theirs all the same
-
-
-def _answer(job: Job, result: Any) -> None:
-    if isinstance(result, BaseException):
-        job.fail(result)
-    else:
-        job.answer(result)
 
 
 def _alone(request: Request, run: Callable[[Request], Any]) -> Any:

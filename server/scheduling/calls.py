@@ -17,6 +17,7 @@ from sharedmodel.peer import Peer
 from .batching import Batching, Measure, Request
 from .lanes import Lane, Lanes
 
+_new: Final[Any] = tuple.__new__  # a NamedTuple's own is written in Python
 _NOTHING: Final[Any] = ()
 _SINGLE: Final = Measure(None)
 BRIEF: Final = 2e-3
@@ -84,13 +85,14 @@ class CallJob:
     )
 
     def __init__(self, call: Call, served: Served, batching: Batching | None = None, priority: int = 0) -> None:
-        fit = None
-        if batching is not None and call.problem is None and _plain(served, call.method):
-            fit = batching.measure(call.method, call.args, call.kwargs)
+        fit, method = _SINGLE, call.method
+        plain = method in served.exposed and method not in served.method_to_typeid  # its result is sent as it is
+        if batching is not None and plain and call.problem is None:
+            fit = batching.measure(method, call.args, call.kwargs) or _SINGLE
         self.call = call
         self.served = served
         self.deadline: float | None = call.deadline
-        self.key, self.rows, self.length = fit or _SINGLE
+        self.key, self.rows, self.length = fit
         self.priority = priority
         self.took = 0.0
         self._begun = False
@@ -121,13 +123,16 @@ class CallJob:
         self.took = time.perf_counter() - start
 
     def request(self) -> Request:
-        self._begin()
+        self._begun = True
+        if self._withdraw is not None:
+            self._begin()
         call, watch = self.call, self.served.watch
         if watch is not None:
             self._token = watch.entered(call)
         args, kwargs = call.args, call.kwargs
         call.args = call.kwargs = _NOTHING
-        return Request(call.method, args, kwargs, call)
+        request: Request = _new(Request, (call.method, args, kwargs, call))
+        return request
 
     def answer(self, value: Any) -> None:
         call = self.call
@@ -161,8 +166,3 @@ class CallJob:
         withdraw, self._withdraw = self._withdraw, None
         if withdraw is not None:
             self.call.remove_callback(withdraw)
-
-
-def _plain(served: Served, method: str) -> bool:
-    """Whether the method's result is sent as it is."""
-    return method in served.exposed and method not in served.method_to_typeid
