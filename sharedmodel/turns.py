@@ -234,13 +234,8 @@ class Turns:
     def _aside(self, call: Call, served: Served, turn: Turn | None) -> int:
         self.lap += 1
         claims = self._lend()
-        start = time.perf_counter()
         method = call.method
-        if turn is None:
-            call.run(served)
-            took = time.perf_counter() - start
-        else:
-            took = turn.work()
+        took = _worked(call, served, turn)
         del call
         _note(served, method, took)
         return self._take_back(claims)
@@ -249,19 +244,31 @@ class Turns:
         self.lap += 1
         if self._sleeps:
             self._wake.set()
-        self._started = start = time.perf_counter()
+        self._started = time.perf_counter()
         self._running = call
-        if turn is None:
-            call.run(served)
-            took = time.perf_counter() - start
-        else:
-            took = turn.work()
+        took = _worked(call, served, turn)
         with self._lock:
             mine = self._running is call
             if mine:
                 self._running = None
         _note(served, call.method, took)
         return GO_ON if mine else self._take_back(-1)
+
+
+def _worked(call: Call, served: Served, turn: Turn | None) -> float:
+    """Run a call, or work a turn off. The seconds that the call's method ran, 0 if it ran elsewhere.
+
+    Raises nothing: whoever has lent the loop, or may have, has yet to see whether it is still his.
+    """
+    try:
+        if turn is not None:
+            return turn.work()
+        start = time.perf_counter()
+        call.run(served)
+        return time.perf_counter() - start
+    except Exception:
+        logger.exception("a fault in the host, beside a call of %s", served.ident)
+        return 0.0
 
 
 def _run(call: Call, served: Served) -> None:

@@ -7,6 +7,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,51 @@ def test_a_thread_that_was_relieved_while_its_method_ran_leaves_the_loop_to_the_
         relieved = blocked()
         assert len(threads) == 1 and relieved not in threads
         assert _thread(service, one) and _thread(service, other), "whichever has the loop now"
+
+
+class Faulty:
+    """A schedule whose first turn fails, as only a fault of the host's own can make it."""
+
+    methods = frozenset({"echo"})
+    gathers = brief = False
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once = at_once
+        self.calls: list[Any] = []
+        self.served: Any = None
+
+    def admit(self, *calls: Any) -> Faulty:
+        self.calls += calls
+        return self
+
+    def work(self) -> float:
+        if len(self.calls) == 1:
+            raise RuntimeError("a fault of the host's own")
+        while self.calls:
+            self.calls.pop().run(self.served)
+        return 0.0
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_fault_in_a_turn_leaves_one_thread_with_the_loop(
+    runtime: str, quick: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = Faulty(at_once=quick)
+    with serving(runtime) as service, session_with(service) as one, session_with(service) as other:
+        faulty.served = served = service.objects.get("probe")
+        served.schedule, served.pace = faulty, {"echo": 0.0 if quick else 1.0}
+        first = in_thread(lambda: call(one, "echo", 1))
+        until(lambda: len(faulty.calls) == 1 and len(caplog.records) == 1)
+        assert call(other, "echo", 2) == 2
+        assert first() == 1
+        assert {_has_loop(service) for _ in range(20)} == {True}
+    assert "a fault in the host, beside a call of probe" in caplog.text
+
+
+def _has_loop(service: Service) -> bool:
+    """Whether nobody stands still, and the loop is not for whoever comes."""
+    until(lambda: service.turns._running is None and not service.turns._lent)
+    return True
 
 
 def test_a_loop_that_nobody_took_is_gone_on_with(turns: Turns) -> None:
