@@ -26,11 +26,12 @@ from .control import Control
 from .crossing import load_in_host, proxy_bytes
 from .entry import Entry, Limits
 from .errors import ProtocolError
+from .loop import GO_ON
 from .objects import Objects, Served
 from .patience import Patience
 from .peer import Peer
 from .roots import drain
-from .turns import GO_ON, Turns
+from .turns import Turns
 from .watched import Watched
 from .workers import Workers
 
@@ -67,7 +68,8 @@ class Service:
         self.meter: Callable[[Call], None] | None = None  # hears of each call that has ended; it must be quick
         control = Served("", "host", Control(self), Control.EXPOSED)
         self.turns = Turns(objects, control, self.workers, self.watched.standby, self._serve)
-        self.stopped = self.turns.stopped
+        self.loop = self.turns.loop
+        self.stopped = self.loop.stopped
         self.arrivals = Arrivals(self, entry, authkey)
         self.enqueue = self.turns.calls.append  # takes a call in, on the loop's thread: it is dispatched next
         self._dead: deque[Any] = deque()
@@ -85,7 +87,7 @@ class Service:
         self.watched.listen(self.listener.fileno())
         abandon = weakref.WeakMethod(self._abandon)  # what is to be done at a fork is never forgotten
         os.register_at_fork(after_in_child=lambda: (found := abandon()) and found())
-        self.turns.start()
+        self.loop.start()
 
     def serve_forever(self) -> None:
         """Serve until `stop` is called, then close. The process is the service's: its malloc is set up for it."""
@@ -104,7 +106,7 @@ class Service:
 
     def stop(self) -> None:
         """Have `serve_forever` return. May be called from a signal handler and from any thread."""
-        self.turns.stop()
+        self.loop.stop()
         self.watched.ring()
 
     def close(self, timeout: float = 2.0) -> None:
@@ -128,7 +130,7 @@ class Service:
     # -- the loop --------------------------------------------------------------------------------------
 
     def _serve(self) -> int:
-        """Serve what is ready. What has become of the loop meanwhile (see `turns`)."""
+        """Serve what is ready. What has become of the loop meanwhile (see `loop`)."""
         peers, turns = self.peers, self.turns
         calls, dispatch = turns.calls, turns.dispatch
         while calls:  # left by a thread that lost the loop over the one before
@@ -155,7 +157,7 @@ class Service:
         poll = self.watched.poll
         start = time.perf_counter()
         # While a model is at work, the cores are its.
-        for _ in range(0 if self.turns.others else self._patience.looks):
+        for _ in range(0 if self.loop.others else self._patience.looks):
             if events := poll(0):
                 break
         else:
@@ -219,8 +221,8 @@ class Service:
 
     def _idle(self) -> None:
         """Nothing has come for a while: once, do what there is to do then."""
-        if self.turns.lap != self._idle_lap and not self.turns.others:
-            self._idle_lap = self.turns.lap
+        if self.loop.lap != self._idle_lap and not self.loop.others:
+            self._idle_lap = self.loop.lap
             for task in self.when_idle:
                 self.workers.submit(task)
 

@@ -1,18 +1,15 @@
-"""Who has the loop, and on which thread a call runs.
+"""On which thread a call runs.
 
     quick      on the thread that has the loop, which goes on with it afterwards: no hop
-    slow       on that thread too; meanwhile another one, which stands by, takes the loop if something comes
-    standing   it was to be quick, and is not: the monitor lends the loop
+    slow       on that thread too, which lends the loop meanwhile (see `loop`)
 
-A method is quick when its last runs took less than 0.2 ms. One that is not, this time (it blocks, it
-waits for a lock), does not stop the host: the monitor sees the loop stand still, and lends it
-within milliseconds. Who comes back to find that the loop is another's by then goes on as a mere worker.
+A method is quick when its last runs took less than 0.2 ms. One that is not, this time (it blocks, it waits for a
+lock), does not stop the host: the loop is lent within milliseconds all the same.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from typing import Final
 
 from . import reply
 from .call import Call
+from .loop import GO_ON, Loop
 from .objects import Objects, Served, Turn
 from .outlet import BACKLOG_MOST
 from .standby import Standby
@@ -27,19 +25,12 @@ from .wire import CONTROL
 from .workers import Workers
 
 QUICK: Final = 200e-6
-STANDSTILL: Final = 4e-3
-_QUIET: Final = 25  # ticks of the monitor without a call, after which it sleeps until there is one
-_AFTER_FAULT: Final = 0.05
-# What has become of the loop when a call is done: the events at hand are still to be served; others may have served
-# them meanwhile, and a number among them may be another session's by now; or it is another thread's.
-GO_ON, ANEW, LOST = range(3)
-_LONGEST: Final = 5.0  # seconds after which a loop that is lent is taken, even if nothing has come
 
 logger = logging.getLogger("sharedmodel")
 
 
 class Turns:
-    """Gives the loop to threads, and calls to where they run. `stopped` ends all of it."""
+    """Gives calls to where they run."""
 
     def __init__(
         self, objects: Objects, control: Served, workers: Workers, standby: Standby, serve: Callable[[], int]
@@ -48,120 +39,12 @@ class Turns:
 
         ``serve`` serves what is ready and dispatches its calls, as long as `dispatch` says GO_ON.
         """
-        self.stopped = threading.Event()
-        self.lap = 0  # grows with each call
         self.calls: deque[Call] = deque()  # to be dispatched
+        self.gathered: dict[Served, list[Call]] = {}  # calls that may run together, by their object
+        self.loop = Loop(workers, standby, serve, (self.calls, self.gathered))
         self._objects = objects
         self._control = control
         self._workers = workers
-        self._standby = standby
-        self._serve = serve
-        self._lock = threading.Lock()
-        self._lent = False  # whoever comes first may take the loop
-        self._claims = 0  # how often somebody has
-        self._standing_by = False  # a thread does, or will in a moment
-        self._running: Call | None = None
-        self._started = 0.0
-        self._wake = threading.Event()
-        self._sleeps = False
-        self.gathered: dict[Served, list[Call]] = {}  # calls that may run together, by their object
-
-    def start(self) -> None:
-        threading.Thread(target=self._monitor, name="sharedmodel-monitor", daemon=True).start()
-        self._workers.submit(self._lead)
-
-    def stop(self) -> None:
-        """Let the threads end. Safe in a signal handler."""
-        self.stopped.set()
-        self._wake.set()
-        self._standby.end()
-
-    @property
-    def others(self) -> bool:
-        """Whether threads are at work besides the one that has the loop."""
-        return self._workers.busy > 1 + self._standing_by
-
-    # -- the loop ------------------------------------------------------------------------------------
-
-    def _lead(self) -> None:
-        """Run the loop on this thread, until the service stops or another thread has been given it."""
-        while not self.stopped.is_set():
-            try:
-                if self._serve() == LOST:
-                    return
-            except Exception:
-                if self.stopped.wait(_AFTER_FAULT):  # a fault of ours must neither end the loop nor spin it
-                    return
-                logger.exception("a fault in the host's loop")
-
-    def _lend(self) -> int:
-        """This thread is going to be busy: whoever stands by may have the loop. A number for `_take_back`."""
-        if self.calls or self.gathered:  # read already, so that nothing would tell of them
-            with self._lock:
-                self._claims += 1
-            self._workers.submit(self._lead, urgent=True)
-            return -1
-        with self._lock:
-            self._lent = True
-            claims = self._claims
-            alone, self._standing_by = not self._standing_by, True
-        if alone:
-            self._workers.submit(self._stand_by, urgent=True)
-        self._standby.call()
-        return claims
-
-    def _claimed(self) -> bool:
-        """Take the loop, if it is lent. The lock is held."""
-        mine, self._lent = self._lent, False
-        self._claims += mine
-        return mine
-
-    def _take_back(self, claims: int) -> int:
-        with self._lock:
-            untouched = self._claims == claims
-            mine = self._claimed()
-        if not mine:
-            return LOST
-        self._standby.dismiss()
-        return GO_ON if untouched else ANEW
-
-    def _stand_by(self) -> None:
-        """Wait for the loop to be lent, and for something to come; then run it."""
-        while not self.stopped.is_set():
-            self._standby.wait(_LONGEST)
-            with self._lock:
-                mine = self._claimed()
-                self._standing_by = not mine
-            if mine:
-                self._lead()
-                return
-
-    def _monitor(self) -> None:
-        """Lend the loop when the thread that has it stands still in a method."""
-        lap, quiet = -1, 0
-        while not self.stopped.is_set():
-            quiet = quiet + 1 if self.lap == lap and self._running is None else 0
-            lap = self.lap
-            if quiet > _QUIET:
-                self._sleep_until(lap)
-                quiet = 0
-            time.sleep(STANDSTILL)
-            with self._lock:
-                late = self._running is not None and time.perf_counter() - self._started > STANDSTILL
-                if late:
-                    self._running = None
-            if late:
-                self._lend()
-
-    def _sleep_until(self, lap: int) -> None:
-        """Until the loop has gone on since ``lap``."""
-        self._wake.clear()
-        self._sleeps = True
-        if self.lap == lap:  # a call that began before the flag was up would not have woken us
-            self._wake.wait()
-        self._sleeps = False
-
-    # -- calls ---------------------------------------------------------------------------------------
 
     def dispatch(self, call: Call) -> int:
         """Run a call here or on a worker. What has become of the loop meanwhile."""
@@ -232,27 +115,19 @@ class Turns:
         self._workers.submit(then)
 
     def _aside(self, call: Call, served: Served, turn: Turn | None) -> int:
-        self.lap += 1
-        claims = self._lend()
+        claims = self.loop.lend()
         method = call.method
         took = _worked(call, served, turn)
         del call
         _note(served, method, took)
-        return self._take_back(claims)
+        return self.loop.take_back(claims)
 
     def _inline(self, call: Call, served: Served, turn: Turn | None) -> int:
-        self.lap += 1
-        if self._sleeps:
-            self._wake.set()
-        self._started = time.perf_counter()
-        self._running = call
+        self.loop.enter(call)
         took = _worked(call, served, turn)
-        with self._lock:
-            mine = self._running is call
-            if mine:
-                self._running = None
+        after = self.loop.leave(call)
         _note(served, call.method, took)
-        return GO_ON if mine else self._take_back(-1)
+        return after
 
 
 def _worked(call: Call, served: Served, turn: Turn | None) -> float:

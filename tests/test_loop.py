@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from sharedmodel.objects import Objects, Served
+from sharedmodel.loop import ANEW, GO_ON, LOST, Loop
 from sharedmodel.service import Service
 from sharedmodel.session import Session
 from sharedmodel.standby import Standby
-from sharedmodel.turns import ANEW, GO_ON, LOST, Turns
 from sharedmodel.workers import Workers
 
 from .crowd import Crowd, until
@@ -40,11 +39,11 @@ class Slow:
 
 
 @pytest.fixture
-def turns() -> Iterator[Turns]:
-    """Of a loop for which nothing ever comes."""
+def loop() -> Iterator[Loop]:
+    """One for which nothing ever comes."""
     with select.epoll() as poll:
         workers, standby = Workers(), Standby(poll.fileno())
-        made = Turns(Objects(), Served("", "host", None, ()), workers, standby, lambda: LOST)
+        made = Loop(workers, standby, lambda: LOST)
         yield made
         made.stop()
         assert workers.close(PATIENCE)
@@ -54,7 +53,7 @@ def turns() -> Iterator[Turns]:
 def _thread(service: Service, session: Session) -> int:
     """Which one runs a call. It has the loop back, if it gets it back, before anything else comes."""
     found: int = call(session, "thread", on="slow")
-    until(lambda: not service.turns._lent)
+    until(lambda: not service.loop._lent)
     return found
 
 
@@ -116,27 +115,27 @@ def test_a_fault_in_a_turn_leaves_one_thread_with_the_loop(
 
 def _has_loop(service: Service) -> bool:
     """Whether nobody stands still, and the loop is not for whoever comes."""
-    until(lambda: service.turns._running is None and not service.turns._lent)
+    until(lambda: service.loop._running is None and not service.loop._lent)
     return True
 
 
-def test_a_loop_that_nobody_took_is_gone_on_with(turns: Turns) -> None:
+def test_a_loop_that_nobody_took_is_gone_on_with(loop: Loop) -> None:
     for _ in range(3):
-        assert turns._take_back(turns._lend()) == GO_ON
+        assert loop.take_back(loop.lend()) == GO_ON
 
 
-def test_a_loop_that_another_thread_has_kept_is_lost(turns: Turns) -> None:
-    claims = turns._lend()
-    assert turns._take_back(-1) == ANEW, "by another thread"
-    assert turns._take_back(claims) == LOST
+def test_a_loop_that_another_thread_has_kept_is_lost(loop: Loop) -> None:
+    claims = loop.lend()
+    assert loop.take_back(-1) == ANEW, "by another thread"
+    assert loop.take_back(claims) == LOST
 
 
-def test_events_at_hand_are_stale_once_another_thread_has_had_the_loop(turns: Turns) -> None:
+def test_events_at_hand_are_stale_once_another_thread_has_had_the_loop(loop: Loop) -> None:
     """It may have ended a session, and a new one may have got the number that an event still means."""
-    claims = turns._lend()
-    turns._take_back(-1)
-    turns._lend()
-    assert turns._take_back(claims) == ANEW
+    claims = loop.lend()
+    loop.take_back(-1)
+    loop.lend()
+    assert loop.take_back(claims) == ANEW
 
 
 def test_a_caller_that_sleeps_is_woken_once_for_its_answer(crowd: Crowd) -> None:
