@@ -10,6 +10,8 @@ from typing import Any
 class Chore:
     """What the model may ask of such a call (see `sharedmodel.reply`), and what the watchdog does with it."""
 
+    asked = False  # by no client (see `sharedmodel.reply.asked`)
+
     def __init__(self, method: str) -> None:
         self.method = method
         self.began = 0.0

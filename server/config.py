@@ -45,8 +45,7 @@ from .kinds import DETAILS
 from .mistakes import Mistake, from_validation
 from .options import check_options
 from .schedule_keys import KEYS as SCHEDULING_KEYS
-from .schedule_keys import check_scheduling, scheduling_of
-from .scheduling.settings import Scheduling
+from .schedule_keys import check_scheduling
 from .settings import EMBEDDED_IDLE, ModelSettings, Settings
 from .tables import COMMON, CommonTable, FactoryTable, ServerTable
 from .upkeep import KEYS as UPKEEP_KEYS
@@ -170,9 +169,8 @@ def _model(name: str, table: Any, folder: Path | None, mistakes: list[Mistake]) 
 def _one(where: str, table: dict[str, Any], folder: Path | None, mistakes: list[Mistake]) -> ModelSettings:
     """One version of a model, or the only one."""
     upkeep, rest = check_upkeep(where, table, folder, mistakes)
-    schedule, rest = check_scheduling(where, rest, mistakes)
+    scheduling, rest = check_scheduling(where, rest, mistakes)
     loaded_by = _loaded_by(where, rest, folder, mistakes)
-    scheduling = Scheduling() if mistakes else scheduling_of(loaded_by, schedule)
     return dataclasses.replace(loaded_by, upkeep=upkeep, scheduling=scheduling)
 
 

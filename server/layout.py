@@ -60,6 +60,8 @@ def _told(model: ModelSettings, threads: int, runs: int | None) -> ModelSettings
     options, scheduling = model.options, model.scheduling
     if model.kind is not None and DETAILS[model.kind].threads:
         options = {"threads": threads, **options}
+    if runs is None and model.kind is not None and "narrow" in DETAILS[model.kind].own and options.get("narrow"):
+        runs = max(scheduling.lanes, options["threads"])
     if runs is not None:
         scheduling = dataclasses.replace(scheduling, lanes=runs)
     versions = {name: _told(version, threads, runs) for name, version in model.versions.items()}

@@ -55,6 +55,13 @@ def cancelled() -> bool:
     return current.call is not None and current.call.cancelled
 
 
+def asked() -> bool:
+    """Whether a client waits for what this thread does. Not so for what the host asks for itself, such as a canary,
+    nor outside a call."""
+    call = current.call
+    return call is not None and getattr(call, "asked", True)
+
+
 def time_left() -> float | None:
     """Seconds until the caller gives up, less a moment for the answer to reach it; None: it never does."""
     call: Any = current.call

@@ -10,7 +10,6 @@ import pytest
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.server.config import ConfigError, checked_spec, embedded, load
-from sharedmodel.server.machine.cores import cores
 from sharedmodel.server.scheduling.settings import Scheduling
 from sharedmodel.server.settings import ModelSettings, ProbeSettings, Settings, Upkeep
 
@@ -206,19 +205,6 @@ def test_how_a_model_is_kept_is_no_option_of_its_adapter(tmp_path: Path) -> None
     )
     assert found.models["n"].upkeep.canary == []
     assert Settings.from_json(found.to_json()) == found
-
-
-def test_a_graph_whose_runs_may_have_a_thread_each_runs_as_many_at_once_as_there_are_processors(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "m.onnx").write_bytes(b"a graph")
-    text = '[models.a]\nkind = "onnx"\npath = "m.onnx"\n'
-    others = ("narrow = false", "parallel = true", "lanes = 7", "max_batch = 8", 'narrow = true\ndevice = "cpu"')
-    text += "".join(f'[models.m{at}]\nkind = "onnx"\npath = "m.onnx"\n{keys}\n' for at, keys in enumerate(others))
-    found = [model.scheduling.lanes for model in load(written(tmp_path, text)).models.values()]
-    all_of_them = cores().usable
-    half = max(1, all_of_them // 2)
-    assert found == [all_of_them, half, half, 7, 1, all_of_them]
 
 
 VERSIONS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from sharedmodel.board import DOWN, Board, Load
 from sharedmodel.server.layout import FIRST, Post, hosts_of, isolated, lanes, planned, posts
+from sharedmodel.server.scheduling.settings import Scheduling
 from sharedmodel.server.settings import ModelSettings, Settings
 
 PLAIN = ModelSettings(factory="zoo:Echo")
@@ -53,6 +55,20 @@ def test_threads_of_an_only_model_may_spin_while_it_runs_unless_it_says_how_they
     assert spinning(a=ModelSettings(kind="onnx", instances=2)) == [None]
     assert spinning(a=ModelSettings(kind="onnx", versions={"1": graph, "2": graph})) == [None]
     assert spinning(a=ModelSettings(kind="cnocr")) == [None]
+
+
+def test_a_graph_whose_runs_may_have_a_thread_each_runs_as_many_at_once_as_it_has_threads() -> None:
+    def at_once(lanes: int, **own: object) -> list[int]:
+        graph = ModelSettings(kind="onnx", options=own, scheduling=Scheduling(lanes=lanes))
+        return [
+            planned(Settings(models=models), 8).models["a"].scheduling.lanes
+            for models in ({"a": graph}, {"a": graph, "b": PLAIN}, {"a": dataclasses.replace(graph, instances=2)})
+        ]
+
+    assert at_once(4) == [4, 4, 2]
+    assert at_once(4, narrow=True) == [8, 4, 2]
+    assert at_once(9, narrow=True) == [9, 9, 2]
+    assert at_once(1, narrow=True, threads=3) == [3, 3, 2]
 
 
 @given(st.dictionaries(st.text("ab._-", min_size=1), st.tuples(st.none() | st.booleans(), st.integers(1, 4))))

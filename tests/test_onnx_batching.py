@@ -60,7 +60,7 @@ class Session:
         self.callbacks.append(callback)
 
     def remove_callback(self, callback: Callable[[], None]) -> None:
-        self.callbacks.remove(callback)
+        self.callbacks = [other for other in self.callbacks if other is not callback]
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -248,6 +248,23 @@ def test_a_batch_whose_callers_have_all_gone_is_given_up_before_it_begins() -> N
     together, heard = Together([Session(cancelled=True), Session(cancelled=True)]), []
     with serving(together), reply.on_cancel(lambda: heard.append("stop")):
         assert heard == ["stop"]
+
+
+def test_a_batch_may_be_given_up_and_over_before_its_last_call_has_taken_the_callback() -> None:
+    heard: list[str] = []
+
+    def stop() -> None:
+        heard.append("stop")
+        together.remove_callback(stop)
+
+    class Hasty(Session):
+        def add_callback(self, callback: Callable[[], None]) -> None:
+            super().add_callback(callback)
+            self.cancel()
+
+    together = Together([Hasty()])
+    together.add_callback(stop)
+    assert heard == ["stop"]
 
 
 @pytest.mark.usefixtures("no_collector")

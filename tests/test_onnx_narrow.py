@@ -1,7 +1,8 @@
-"""Runs of an ONNX model that overlap: each has a thread of a second session, and the same answer."""
+"""Runs of an ONNX model that overlap: with `narrow` each has a thread of a second session."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,32 +12,46 @@ import pytest
 
 ort = pytest.importorskip("onnxruntime")
 
-from sharedmodel.server.models import onnx_opened  # noqa: E402
+from sharedmodel.server.canary import Canary  # noqa: E402
+from sharedmodel.server.chore import Chore  # noqa: E402
 from sharedmodel.server.models.onnx import OnnxModel  # noqa: E402
+from sharedmodel.server.scheduling.batching import serving  # noqa: E402
+from sharedmodel.server.settings import ProbeSettings  # noqa: E402
 from tests import onnx_graphs as graphs  # noqa: E402
 
-Feed = dict[str, np.ndarray[Any, Any]]
-FEED: Feed = {"x": np.random.default_rng(5).standard_normal((3, 64), dtype=np.float32)}
+FEED = {"x": np.random.default_rng(5).standard_normal((3, 64), dtype=np.float32)}
 
 
-def sessions(model: OnnxModel) -> int:
-    return len(model._sessions.made())
+class Caller:
+    """A client's call, which nobody gives up."""
+
+    cancelled = False
+
+    def empty(self, shape: Any, dtype: Any, order: Any) -> None:
+        """No memory of a session's."""
+
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def remove_callback(self, callback: Callable[[], None]) -> None:
+        pass
 
 
-def overlapping(model: OnnxModel, others: int = 1) -> list[Any]:
-    """A run, while so many others are under way."""
+def runs(model: OnnxModel) -> list[int]:
+    """Of each session; the one of a thread is the second."""
+    return [each.arena._runs for each in model._sessions.made()]
+
+
+def run(model: OnnxModel, others: int, call: Any = None, method: str = "run", *args: Any) -> Any:
+    """A client's run, while so many others are under way."""
     for _ in range(others):
         model._sessions.enter()
     try:
-        return model.run(None, FEED)
+        with serving(call or Caller()):
+            return getattr(model, method)(*(args or (None, FEED)))
     finally:
         for _ in range(others):
             model._sessions.leave()
-
-
-def entry(model: OnnxModel, name: str, which: int = 0) -> str:
-    options = model._sessions.made()[which].session.get_session_options()
-    return str(options.get_session_config_entry(name))
 
 
 @pytest.fixture
@@ -46,110 +61,95 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_beside_another_has_the_bits_of_one_that_is_alone(path: Path) -> None:
-    model = OnnxModel(path, threads=2)
-    (alone,) = model.run(None, FEED)
-    assert sessions(model) == 1
-    (beside,) = overlapping(model)
-    assert sessions(model) == 2 and model._sessions.made()[1].session.get_session_options().intra_op_num_threads == 1
-    assert alone.tobytes() == beside.tobytes()
+def test_there_is_a_second_session_only_where_it_is_asked_for(path: Path) -> None:
+    usual, narrow, single = (
+        OnnxModel(path, threads=threads, narrow=asked) for threads, asked in [(2, False), (2, True), (1, True)]
+    )
+    for model in (usual, narrow, single):
+        run(model, others=3)
+    assert [runs(model) for model in (usual, narrow, single)] == [[1], [0, 1], [1]]
+    threads = [each.session.get_session_options().intra_op_num_threads for each in narrow._sessions.made()]
+    assert threads == [2, 1]
+
+
+def test_a_run_beside_another_has_the_answer_of_one_that_is_alone(path: Path) -> None:
+    model = OnnxModel(path, threads=2, narrow=True)
+    alone, beside = run(model, 0)[0], run(model, 1)[0]
+    assert runs(model) == [1, 1]
+    assert np.allclose(alone, beside, rtol=1e-6, atol=1e-6 * float(np.abs(alone).max()))
 
 
 def test_every_way_to_run_goes_there(path: Path) -> None:
-    model = OnnxModel(path, threads=2)
-    (alone,) = model.run(None, FEED)
-    model._sessions.enter()
-    (packed,) = model.run_packed(None, FEED)
-    (bound,) = model.run_bound([("x", FEED["x"])], [("y", None, None)])
-    model._sessions.leave()
-    assert sessions(model) == 2
-    assert packed.tobytes() == bound.tobytes() == alone.tobytes()
+    model = OnnxModel(path, threads=2, narrow=True)
+    run(model, 1)
+    run(model, 1, None, "run_packed")
+    run(model, 1, None, "run_bound", [("x", FEED["x"])], [("y", None, None)])
+    assert runs(model) == [0, 3]
 
 
 def test_runs_share_the_threads_until_there_are_as_many_of_them(path: Path) -> None:
-    model = OnnxModel(path, threads=3)
-    overlapping(model, others=1)
-    assert sessions(model) == 1
-    overlapping(model, others=2)
-    assert sessions(model) == 2
+    model = OnnxModel(path, threads=3, narrow=True)
+    run(model, 1)
+    assert runs(model) == [1, 0]
+    run(model, 2)
+    assert runs(model) == [1, 1]
 
 
-def test_a_hundred_runs_of_eight_threads_have_one_answer(path: Path) -> None:
-    model = OnnxModel(path, threads=2)
-    (expected,) = model.run(None, FEED)
+def test_what_the_host_asks_for_itself_has_the_same_bits_however_busy_the_model_is(path: Path) -> None:
+    model = OnnxModel(path, threads=2, narrow=True)
+    canary = Canary(ProbeSettings(args=[None, FEED], method="run"))
+    for call in (None, Chore("run")):
+        for others in (0, 3):
+            for _ in range(others):
+                model._sessions.enter()
+            with serving(call):
+                canary.sing(model)
+            for _ in range(others):
+                model._sessions.leave()
+    assert runs(model) == [4, 0]
+
+
+def test_a_hundred_runs_of_eight_threads_are_counted_out_again(path: Path) -> None:
+    model = OnnxModel(path, threads=2, narrow=True)
+    (expected,) = run(model, 0)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: model.run(None, FEED)[0].tobytes(), range(100)))
-    assert set(found) == {expected.tobytes()}
+        for (found,) in pool.map(lambda _: run(model, 0), range(100)):
+            assert np.allclose(expected, found, rtol=1e-5, atol=1e-5)
     with pytest.raises(IndexError):  # all have left
         model._sessions.leave()
 
 
 def test_a_run_that_fails_leaves_as_well(path: Path) -> None:
-    model = OnnxModel(path, threads=2)
+    model = OnnxModel(path, threads=2, narrow=True)
     for _ in range(3):
         with pytest.raises(Exception, match="x"):
-            model.run(None, {"x": np.zeros(3, np.float32)})
-    model.run(None, FEED)
-    assert sessions(model) == 1
+            run(model, 0, None, "run", None, {"x": np.zeros(3, np.float32)})
+    with pytest.raises(IndexError):
+        model._sessions.leave()
 
 
-def test_a_file_that_was_replaced_is_not_mixed_with_the_one_that_was_loaded(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = OnnxModel(path, threads=2)
-    (expected,) = model.run(None, FEED)
-    other = path.with_name("other.onnx")
-    other.write_bytes(graphs.mlp(32, 2))
-    other.replace(path)
-    for _ in range(2):
-        (found,) = overlapping(model)
-        assert found.tobytes() == expected.tobytes()
-    assert sessions(model) == 1
-    assert len(caplog.records) == 1 and "has changed since this model was loaded" in caplog.text
+def test_a_file_that_is_replaced_after_the_load_is_not_mixed_with_the_one_that_was_loaded(path: Path) -> None:
+    model = OnnxModel(path, threads=2, narrow=True)
+    (expected,) = run(model, 0)
+    path.unlink()
+    assert np.allclose(run(model, 1)[0], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("others", [{"narrow": False}, {"parallel": True}, {"threads": 1}])
-def test_there_is_no_second_session_where_it_is_not_wanted_or_nothing_is_gained(
-    path: Path, others: dict[str, Any]
-) -> None:
-    model = OnnxModel(path, **{"threads": 2} | others)
-    overlapping(model, others=3)
-    assert sessions(model) == 1
-
-
-def test_a_large_model_has_its_weights_once_unless_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_opened, "SMALL", path.stat().st_size - 1)
-    large, told, mapped = (
-        OnnxModel(path, threads=2, **own)
-        for own in ({}, {"narrow": True}, {"mapped": True})  # type: ignore[arg-type]
-    )
-    for model in (large, told, mapped):
-        overlapping(model)
-    assert [sessions(model) for model in (large, told, mapped)] == [1, 2, 2]
-
-
-def test_weights_that_lie_beside_the_file_count_as_large(tmp_path: Path) -> None:
-    import onnx
-
-    graph = onnx.load_from_string(graphs.mlp(64, 3))
-    path = tmp_path / "mlp.onnx"
-    onnx.save_model(graph, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    model = OnnxModel(path, threads=2)
-    overlapping(model)
-    assert sessions(model) == 1 and OnnxModel.at_once({"path": str(path)}) is None
+def test_it_is_refused_on_a_device_where_runs_do_not_wait_for_threads(path: Path) -> None:
+    with pytest.raises(ValueError, match="narrow: on cuda:0 runs don't wait for threads"):
+        OnnxModel(path, narrow=True, device="cuda:0")
 
 
 def test_an_arena_of_each_session_is_shrunk(path: Path) -> None:
-    model = OnnxModel(path, threads=2)
-    overlapping(model)
+    model = OnnxModel(path, threads=2, narrow=True)
     model.shrink()
     assert [each.arena._asked for each in model._sessions.made()] == [True, True]
-    overlapping(model)
+    run(model, 1)
     assert [each.arena._asked for each in model._sessions.made()] == [True, False]
 
 
 @pytest.mark.parametrize(("spinning", "spins", "stops"), [(False, "0", "0"), (True, "1", "0"), ("run", "1", "1")])
 def test_threads_spin_as_they_were_told(path: Path, spinning: Any, spins: str, stops: str) -> None:
-    model = OnnxModel(path, threads=2, spinning=spinning)
-    assert entry(model, "session.intra_op.allow_spinning") == spins
-    assert entry(model, "session.force_spinning_stop") == stops
+    options = OnnxModel(path, threads=2, spinning=spinning).session.get_session_options()
+    entries = ("session.intra_op.allow_spinning", "session.force_spinning_stop")
+    assert [options.get_session_config_entry(entry) for entry in entries] == [spins, stops]

@@ -55,6 +55,25 @@ def test_the_narrow_one_is_made_once_however_many_want_it_at_once() -> None:
     assert made == [2, 1] and len(set(found)) == 1
 
 
+def test_who_is_to_run_as_if_alone_has_the_wide_one_and_counts_all_the_same() -> None:
+    widths = Widths(Engine, 2)
+    assert [widths.enter(alone=alone).threads for alone in (True, True, False)] == [2, 2, 1]
+
+
+def test_it_can_be_prepared_and_says_why_it_can_not() -> None:
+    def make(threads: int) -> Engine:
+        if threads == 1:
+            raise MemoryError("none left")
+        return Engine(threads)
+
+    widths = Widths(Engine, 2)
+    widths.prepare()
+    assert [engine.threads for engine in widths.made()] == [2, 1]
+    with pytest.raises(MemoryError, match="none left"):
+        Widths(make, 2).prepare()
+    Widths(make, 2, crowd=None).prepare()  # there is to be none
+
+
 def test_a_call_that_found_it_closed_has_not_entered() -> None:
     widths = Widths(Engine, 2)
     widths.enter()

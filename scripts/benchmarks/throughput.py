@@ -32,6 +32,7 @@ CNN: Final = """
 [models.cnn]
 kind = "onnx"
 path = "cnn.onnx"
+narrow = true
 """
 MLP: Final = """
 [models.mlp]

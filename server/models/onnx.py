@@ -15,12 +15,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from sharedmodel.reply import on_cancel
-from sharedmodel.server.machine.cores import cores
+from sharedmodel.reply import asked, on_cancel
 from sharedmodel.server.machine.governor import CPU
 from sharedmodel.server.models.onnx_arena import ENTRY, Arena, values
 from sharedmodel.server.models.onnx_bound import run_bound
@@ -28,7 +27,7 @@ from sharedmodel.server.models.onnx_described import Described
 from sharedmodel.server.models.onnx_device import providers_on
 from sharedmodel.server.models.onnx_mapped import ENTRIES
 from sharedmodel.server.models.onnx_mapped import mapped as split_off
-from sharedmodel.server.models.onnx_opened import Opened, narrow_pays, opened
+from sharedmodel.server.models.onnx_opened import Opened, opened
 from sharedmodel.server.models.onnx_options import (
     Optimization,
     Spinning,
@@ -42,17 +41,15 @@ from sharedmodel.strings import packed, unpacked
 Provider = str | tuple[str, dict[str, Any]]
 R = TypeVar("R")
 
-_ON_CPU: Final = ("CPUExecutionProvider",)
-
 
 class OnnxModel(Described):
     """One loaded ONNX model. Safe to call from many threads at once.
 
     path       the file; weights stored beside it are found there. Or a model's bytes.
     threads    intra-op threads; None takes every processor this process may use
-    narrow     as soon as that many runs overlap, each has one thread, of a second session: they don't take turns at
-               the threads of the first then. It has weights of its own; None: where the file is of 64 MB at
-               most, or `mapped`
+    narrow     runs that overlap, as many as there are threads, have a thread each, of a second session: more answers a
+               second, for a second time the weights' memory, unless they are `mapped`; and the last bits of an answer
+               may depend on how many came at once. As many run at once then as there are threads
     inter_threads        of the parallel execution mode, which takes every processor without it
     providers  execution providers in order of preference, as InferenceSession takes them
     provider_options     for each of them, its options
@@ -81,9 +78,9 @@ class OnnxModel(Described):
         path: str | os.PathLike[str] | bytes,
         *,
         threads: int | None = None,
-        narrow: bool | None = None,
+        narrow: bool = False,
         inter_threads: int | None = None,
-        providers: Sequence[Provider] = _ON_CPU,
+        providers: Sequence[Provider] = ("CPUExecutionProvider",),
         provider_options: Sequence[Mapping[str, str]] | None = None,
         spinning: Spinning = False,
         optimization: Optimization = "all",
@@ -105,13 +102,13 @@ class OnnxModel(Described):
             if in_memory or isinstance(source, bytes):
                 raise ValueError("mapped: only a model in a file can be, without in_memory")
             source, optimization, config = split_off(source), "none", {**ENTRIES, **(config or {})}
+        if narrow and device != CPU:
+            raise ValueError(f"narrow: on {device} runs don't wait for threads")
         options = partial(
             session_options, inter_threads=inter_threads, spinning=spinning, optimization=optimization,
             parallel=parallel, deterministic=deterministic, free_dimensions=free_dimensions,
             free_denotations=free_denotations, config=config,
         )  # fmt: skip
-        if narrow is None:
-            narrow = _plain(providers, device, parallel) and narrow_pays(source, mapped=mapped)
         self._new_options = onnxruntime.RunOptions
         self._terminable = Terminable()
         self._sessions = opened(
@@ -168,7 +165,7 @@ class OnnxModel(Described):
 
     def _run(self, given: Any, arrays: Iterable[Any], run: Callable[[Opened, Any], R]) -> R:
         """What ``run`` gives, with the session that there is for a run now and onnxruntime's RunOptions."""
-        at = self._sessions.enter()
+        at = self._sessions.enter(alone=not asked())
         try:
             options = self._options(given, arrays, at.arena)
             with self._stoppable(given, options):
@@ -208,24 +205,10 @@ class OnnxModel(Described):
         """Lets the model go. Calls that are running keep it until they are done."""
         self._sessions.close()
 
-    @staticmethod
-    def at_once(options: Mapping[str, Any]) -> int | None:
-        """How many runs at once are best for a model with these options; None: as many as of any other."""
-        narrow = options.get("narrow")
-        if narrow is None:
-            plain = _plain(options.get("providers", _ON_CPU), options.get("device", CPU), options.get("parallel"))
-            narrow = plain and narrow_pays(options["path"], mapped=bool(options.get("mapped")))
-        return cores().usable if narrow else None
-
     @property
     def session(self) -> Any:
         """onnxruntime's own, that of a call which is alone. Raises RuntimeError when the model is closed."""
         return self._sessions.wide.session
-
-
-def _plain(providers: Sequence[Any], device: str, parallel: Any) -> bool:
-    """Whether runs are work for as many processors as they have threads, and for nothing else."""
-    return list(providers) == list(_ON_CPU) and device == CPU and not parallel
 
 
 def _read(path: Any) -> bytes:

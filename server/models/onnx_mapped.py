@@ -26,7 +26,7 @@ _LOCATION: Final = b"\x0a\x08location"  # how onnx.proto's external_data names a
 
 def mapped(path: str) -> str:
     """The model in a file, with its weights outside; it itself where they are so already. Raises RuntimeError."""
-    if is_outside(path):
+    if _is_outside(path):
         return path
     import onnxruntime
 
@@ -35,8 +35,7 @@ def mapped(path: str) -> str:
     return os.path.join(folder, _GRAPH)
 
 
-def is_outside(path: str) -> bool:
-    """Whether a model's weights, or some, lie beside its file."""
+def _is_outside(path: str) -> bool:
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return True  # onnxruntime says what is wrong with it

@@ -3,7 +3,7 @@
     wide     for a call that is alone: all the threads of the model work at it
     narrow   for calls beside one another: one thread each, which then never wait for another
 
-The narrow one is made when it is first wanted; its weights take memory a second time.
+The narrow one is made when it is first wanted, or before; its weights take memory a second time.
 """
 
 from __future__ import annotations
@@ -46,11 +46,19 @@ class Widths(Generic[T]):
         """Those that there are."""
         return [each for each in {id(each): each for each in (self._wide, self._narrow)}.values() if each is not None]
 
-    def enter(self) -> T:
-        """The one for a call, until it leaves. Raises RuntimeError once it is closed; it has not entered then."""
+    def prepare(self) -> None:
+        """Make the narrow one now, where there is to be one. Raises what ``make`` raises."""
+        if self._crowd is not None and self._narrow is None:
+            self._narrow = self._make(1)
+
+    def enter(self, *, alone: bool = False) -> T:
+        """The one for a call, until it leaves: the wide one for one that is to run as if it were ``alone``.
+
+        Raises RuntimeError once it is closed; it has not entered then.
+        """
         self._inside.append(None)
         try:
-            crowded = self._crowd is not None and len(self._inside) >= self._crowd
+            crowded = self._crowd is not None and len(self._inside) >= self._crowd and not alone
             return _open(self._crowded() if crowded else self._wide)
         except BaseException:
             self._inside.pop()
@@ -74,7 +82,9 @@ class Widths(Generic[T]):
                 except Exception:  # no memory, no descriptors, a file that is gone: the first one serves all
                     logger.warning("calls beside one another share their threads: no second object", exc_info=True)
                     made = self._wide
-                self._narrow = None if self._closed else made
+                self._narrow = made
+                if self._closed:  # meanwhile, or while it was made
+                    self._narrow = None
             return self._narrow
 
 

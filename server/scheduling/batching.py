@@ -98,9 +98,10 @@ class _Last:
         if not calls:
             self._callback()
             return
-        calls[-1].add_callback(told)
+        call = calls[-1]  # which may be taken from the list as soon as it is told of
+        call.add_callback(told)
         if self._told is None:  # meanwhile
-            calls[-1].remove_callback(told)
+            call.remove_callback(told)
 
     def end(self) -> None:
         """From now on there is nobody to call back."""
