@@ -8,10 +8,11 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from .servers import PATIENCE, until
@@ -22,11 +23,16 @@ _FLAGS: Final = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
+_STARTS: Final = 3
 
 
 def find() -> str | None:
     """Its program, where it is installed."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Ended(Exception):
+    """The browser has."""
 
 
 class Page:
@@ -86,7 +92,8 @@ class Page:
         while b"\0" not in self._rest:
             assert select.select([self._receive], [], [], max(0.0, end - time.monotonic()))[0], "no answer"
             some = os.read(self._receive, 1 << 20)
-            assert some, self._ended()
+            if not some:
+                raise Ended(self._ended())
             self._rest += some
         one, _, self._rest = self._rest.partition(b"\0")
         told: dict[str, Any] = json.loads(one)
@@ -96,6 +103,29 @@ class Page:
 @contextmanager
 def browser(program: str) -> Iterator[Page]:
     """A browser with nothing in it, ended with the block."""
+    with ExitStack() as ends:
+        page = _begun(program, ends)
+        yield page
+        page._session = None
+        page.call("Browser.close")
+
+
+def _begun(program: str, ends: ExitStack) -> Page:
+    """Chromium 156 has ended with SIGTRAP at its start, before it was given a page, twice in some hundred times, beside
+    many other processes; so up to three are begun."""
+    for _ in range(_STARTS - 1):
+        try:
+            with ExitStack() as begun:
+                page = begun.enter_context(_started(program))
+                ends.push(begun.pop_all())
+                return page
+        except (BrokenPipeError, Ended) as exc:
+            print(exc, file=sys.stderr)
+    return ends.enter_context(_started(program))
+
+
+@contextmanager
+def _started(program: str) -> Iterator[Page]:
     (theirs_in, send), (receive, theirs_out) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="sm-chromium-", ignore_cleanup_errors=True) as profile:
         # It reads descriptor 3 and writes 4, whatever their numbers are here.
@@ -115,10 +145,7 @@ def browser(program: str) -> Iterator[Page]:
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            page = Page(send, receive, ended)
-            yield page
-            page._session = None
-            page.call("Browser.close")
+            yield Page(send, receive, ended)
             process.wait(PATIENCE)
         finally:
             process.kill()
