@@ -74,6 +74,22 @@ def test_it_can_be_prepared_and_says_why_it_can_not() -> None:
     Widths(make, 2, crowd=None).prepare()  # there is to be none
 
 
+def test_what_it_is_made_from_is_not_kept_once_it_is_prepared() -> None:
+    class Maker:
+        def __call__(self, threads: int) -> Engine:
+            return Engine(threads)
+
+    for crowd in (2, None):
+        maker = Maker()
+        gone = weakref.ref(maker)
+        widths = Widths(maker, 2, crowd)
+        widths.prepare()
+        del maker
+        gc.collect()
+        assert gone() is None
+        assert [widths.enter().threads for _ in range(2)] == ([2, 1] if crowd else [2, 2])
+
+
 def test_a_call_that_found_it_closed_has_not_entered() -> None:
     widths = Widths(Engine, 2)
     widths.enter()

@@ -113,7 +113,7 @@ class OnnxModel(Described):
         self._terminable = Terminable()
         self._sessions = opened(
             _read(source) if in_memory else source,
-            lambda count: options(threads=count),
+            options,
             threads=threads,
             narrow=narrow,
             providers=providers_on(device, device_memory, providers_of(providers, provider_options)),

@@ -27,7 +27,7 @@ class Opened(NamedTuple):
 
 def opened(
     source: str | bytes,
-    options: Callable[[int], Any],
+    options: Callable[..., Any],
     *,
     threads: int | None,
     narrow: bool,
@@ -35,14 +35,14 @@ def opened(
     disabled_optimizers: Sequence[str],
     device: str,
 ) -> Widths[Opened]:
-    """The sessions of a model in a file, or in bytes. ``options`` makes the SessionOptions for so many threads.
+    """The sessions of a model in a file, or in bytes. ``options`` makes SessionOptions, with ``threads``.
 
     Raises what onnxruntime raises, and RuntimeError where it does not begin on the device.
     """
     import onnxruntime
 
     def make(count: int) -> Opened:
-        own = options(count)
+        own = options(threads=count)
         session = onnxruntime.InferenceSession(
             source, own, providers=list(providers), disabled_optimizers=list(disabled_optimizers)
         )

@@ -47,9 +47,13 @@ class Widths(Generic[T]):
         return [each for each in {id(each): each for each in (self._wide, self._narrow)}.values() if each is not None]
 
     def prepare(self) -> None:
-        """Make the narrow one now, where there is to be one. Raises what ``make`` raises."""
+        """Make the narrow one now, where there is to be one, and keep nothing to make another from.
+
+        Raises what ``make`` raises.
+        """
         if self._crowd is not None and self._narrow is None:
             self._narrow = self._make(1)
+        del self._make
 
     def enter(self, *, alone: bool = False) -> T:
         """The one for a call, until it leaves: the wide one for one that is to run as if it were ``alone``.
