@@ -11,6 +11,13 @@ import pytest
 from sharedmodel.server.models.widths import Widths
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Engine:
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -20,12 +27,44 @@ class Engine:
 
 
 def test_calls_share_the_wide_one_until_there_are_as_many_as_make_a_crowd() -> None:
-    widths = Widths(Engine, 4, crowd=3)
+    clock = Clock()
+    widths = Widths(Engine, 4, crowd=3, clock=clock)
     assert [widths.enter().threads for _ in range(4)] == [4, 4, 1, 1]
     for _ in range(3):
         widths.leave()
+    clock.now += 1
     assert widths.enter().threads == 4  # two again
     assert [engine.threads for engine in widths.made()] == [4, 1]
+
+
+def test_a_crowd_is_one_still_between_two_calls_of_its_callers() -> None:
+    clock = Clock()
+    widths = Widths(Engine, 2, clock=clock)
+
+    def call() -> int:
+        threads = widths.enter().threads
+        widths.leave()
+        return threads
+
+    assert [widths.enter().threads for _ in range(2)] == [2, 1]
+    widths.leave()
+    widths.leave()
+    assert call() == 1  # for a moment it is the only one
+    clock.now += 0.019
+    assert call() == 1
+    clock.now += 0.002
+    assert call() == 2  # those that were alone since have not made it last
+
+
+def test_without_a_crowd_no_call_asks_for_the_time() -> None:
+    def clock() -> float:
+        raise AssertionError("asked for")
+
+    widths = Widths(Engine, 2, crowd=None, clock=clock)
+    for _ in range(3):
+        widths.enter()
+    for _ in range(3):
+        widths.leave()
 
 
 def test_without_a_crowd_there_is_never_a_second_one() -> None:

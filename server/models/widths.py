@@ -3,6 +3,10 @@
     wide     for a call that is alone: all the threads of the model work at it
     narrow   for calls beside one another: one thread each, which then never wait for another
 
+A crowd of callers is one still between two calls of theirs: a call that would be the only one for a moment, with all
+threads beside those of the crowd's next calls, holds up all of them (of eight callers of a CNN on two processors one
+call in forty: 1 to 3 % fewer answers, and a 99th percentile 12 % higher).
+
 The narrow one is made when it is first wanted, or before; its weights take memory a second time.
 """
 
@@ -10,10 +14,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+_BETWEEN_CALLS: Final = 0.02  # seconds that callers of a crowd are given for their next calls
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -24,13 +31,22 @@ class Widths(Generic[T]):
     make     makes one, with so many threads for each of its runs
     threads  of the wide one
     crowd    calls at once from which on each has one thread; None: they share the wide one, however many
+    clock    seconds, as `time.monotonic` has them
 
     Raises what ``make`` raises.
     """
 
-    def __init__(self, make: Callable[[int], T], threads: int, crowd: int | None = 2) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], T],
+        threads: int,
+        crowd: int | None = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._make = make
         self._crowd = crowd
+        self._clock = clock
+        self._dispersed = float("-inf")  # when a call last left a crowd
         self._inside: list[None] = []  # as many as there are calls; a list counts without a lock
         self._making = threading.Lock()
         self._closed = False
@@ -62,13 +78,14 @@ class Widths(Generic[T]):
         """
         self._inside.append(None)
         try:
-            crowded = self._crowd is not None and len(self._inside) >= self._crowd and not alone
-            return _open(self._crowded() if crowded else self._wide)
+            return _open(self._narrowed() if self._crowded() and not alone else self._wide)
         except BaseException:
             self._inside.pop()
             raise
 
     def leave(self) -> None:
+        if self._crowd is not None and len(self._inside) >= self._crowd:
+            self._dispersed = self._clock()
         self._inside.pop()
 
     def close(self) -> None:
@@ -76,7 +93,13 @@ class Widths(Generic[T]):
         self._closed = True
         self._wide = self._narrow = None
 
-    def _crowded(self) -> T | None:
+    def _crowded(self) -> bool:
+        """Whether this call, which has entered, is one of a crowd."""
+        if self._crowd is None:
+            return False
+        return len(self._inside) >= self._crowd or self._clock() - self._dispersed < _BETWEEN_CALLS
+
+    def _narrowed(self) -> T | None:
         if self._narrow is not None:
             return self._narrow
         with self._making:
