@@ -18,7 +18,7 @@ from .standby import Standby
 from .workers import Workers
 
 _STANDSTILL: Final = 4e-3
-_QUIET: Final = 25  # ticks of the monitor without a call, after which it sleeps until there is one
+_QUIET: Final = 25  # ticks of the monitor without a quick call, after which it sleeps until there is one
 _AFTER_FAULT: Final = 0.05
 # What has become of the loop when a call is done: the events at hand are still to be served; others may have served
 # them meanwhile, and a number among them may be another session's by now; or it is another thread's.
@@ -100,9 +100,9 @@ class Loop:
     def enter(self, what: Any) -> None:
         """This thread runs something quick, with the loop; it must `leave` with the same object."""
         self.lap += 1
+        self._started = time.perf_counter()
         if self._sleeps:
             self._wake.set()
-        self._started = time.perf_counter()
         self._running = what
 
     def leave(self, what: Any) -> int:
@@ -144,13 +144,17 @@ class Loop:
                 return
 
     def _monitor(self) -> None:
-        """Lend the loop when the thread that has it stands still in a method."""
-        lap, quiet = -1, 0
+        """Lend the loop when the thread that has it stands still in a method.
+
+        There is nothing to see where all calls are slow, for which the loop is lent at once: it sleeps then, since
+        each of its ticks takes a processor from a model's run for 15 µs, and that run's other threads wait.
+        """
+        started, quiet = -1.0, 0
         while not self.stopped.is_set():
-            quiet = quiet + 1 if self.lap == lap and self._running is None else 0
-            lap = self.lap
+            quiet = quiet + 1 if self._started == started and self._running is None else 0
+            started = self._started
             if quiet > _QUIET:
-                self._sleep_until(lap)
+                self._sleep_until(started)
                 quiet = 0
             time.sleep(_STANDSTILL)
             with self._lock:
@@ -160,10 +164,10 @@ class Loop:
             if late:
                 self.lend()
 
-    def _sleep_until(self, lap: int) -> None:
-        """Until the loop has gone on since ``lap``."""
+    def _sleep_until(self, started: float) -> None:
+        """Until a quick call has begun since that which began at ``started``."""
         self._wake.clear()
         self._sleeps = True
-        if self.lap == lap:  # a call that began before the flag was up would not have woken us
+        if self._started == started:  # a call that began before the flag was up would not have woken us
             self._wake.wait()
         self._sleeps = False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import select
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +74,32 @@ def test_a_thread_that_was_relieved_while_its_method_ran_leaves_the_loop_to_the_
         relieved = blocked()
         assert len(threads) == 1 and relieved not in threads
         assert _thread(service, one) and _thread(service, other), "whichever has the loop now"
+
+
+def test_the_monitor_sleeps_while_all_calls_are_slow_and_sees_one_that_was_to_be_quick(runtime: str) -> None:
+    slow = Slow()
+    with serving(runtime, slow=slow) as service, session_with(service) as one, session_with(service) as other:
+        (monitor,) = [thread for thread in threading.enumerate() if thread.name == "sharedmodel-monitor"]
+
+        def wakes() -> int:
+            """How often it has woken within 20 calls of 2 ms each, where it may tick every 4 ms."""
+            before = _switches(monitor)
+            for _ in range(20):
+                _thread(service, other)
+            return _switches(monitor) - before
+
+        until(lambda: wakes() == 0)
+        service.objects.get("slow").pace = {"block": 0.0}
+        blocked = in_thread(lambda: call(one, "block", on="slow"))
+        assert slow.entered.wait(PATIENCE)
+        assert call(other, "echo", 1) == 1
+        slow.may_leave.set()
+        assert blocked()
+
+
+def _switches(thread: threading.Thread) -> int:
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M)[0])
 
 
 class Faulty:
