@@ -81,7 +81,7 @@ def mlp(width: int = 1024, layers: int = 8, features: int = 64) -> bytes:
 def cnn(channels: int = 40, layers: int = 6) -> bytes:
     """Pictures (batch, 3, 224, 224) to (batch, channels) through 3x3 convolutions on 112x112 pixels.
 
-    `cnn()` takes some 20 milliseconds a picture on one core.
+    A layer takes some 2 milliseconds a picture on one core of 2025.
     """
     rng = np.random.default_rng(3)
     nodes, weights, last, depth = [], {}, "x", 3
