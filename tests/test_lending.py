@@ -12,8 +12,6 @@ pytest.importorskip("rapidocr")
 from sharedmodel.errors import BadArgument
 from sharedmodel.server.models.lending import Lent, patient
 
-from .servers import until
-
 
 class Engine:
     def __init__(self, threads: int) -> None:
@@ -35,12 +33,8 @@ def test_a_call_that_is_alone_has_all_threads_and_those_beside_it_one_each() -> 
         assert alone.threads == 4 and made == [4]
         with engine.to_call() as second, engine.to_call() as third:
             assert second is third and second.threads == 1
-
-    def is_alone() -> bool:
-        with engine.to_call() as again:
-            return again is alone
-
-    until(is_alone, lambda: "the others are gone, and it has one thread still")
+    with engine.to_call() as again:
+        assert again is alone
     assert made == [4, 1]
 
 

@@ -27,19 +27,17 @@ class Engine:
 
 
 def test_calls_share_the_wide_one_until_there_are_as_many_as_make_a_crowd() -> None:
-    clock = Clock()
-    widths = Widths(Engine, 4, crowd=3, clock=clock)
+    widths = Widths(Engine, 4, crowd=3)
     assert [widths.enter().threads for _ in range(4)] == [4, 4, 1, 1]
     for _ in range(3):
         widths.leave()
-    clock.now += 1
     assert widths.enter().threads == 4  # two again
     assert [engine.threads for engine in widths.made()] == [4, 1]
 
 
-def test_a_crowd_is_one_still_between_two_calls_of_its_callers() -> None:
+def test_a_crowd_may_be_one_still_between_two_calls_of_its_callers() -> None:
     clock = Clock()
-    widths = Widths(Engine, 2, clock=clock)
+    widths = Widths(Engine, 2, lasting=0.02, clock=clock)
 
     def call() -> int:
         threads = widths.enter().threads
@@ -60,7 +58,7 @@ def test_without_a_crowd_no_call_asks_for_the_time() -> None:
     def clock() -> float:
         raise AssertionError("asked for")
 
-    widths = Widths(Engine, 2, crowd=None, clock=clock)
+    widths = Widths(Engine, 2, crowd=None, lasting=0.02, clock=clock)
     for _ in range(3):
         widths.enter()
     for _ in range(3):

@@ -3,10 +3,6 @@
     wide     for a call that is alone: all the threads of the model work at it
     narrow   for calls beside one another: one thread each, which then never wait for another
 
-A crowd of callers is one still between two calls of theirs: a call that would be the only one for a moment, with all
-threads beside those of the crowd's next calls, holds up all of them (of eight callers of a CNN on two processors one
-call in forty: 1 to 3 % fewer answers, and a 99th percentile 12 % higher).
-
 The narrow one is made when it is first wanted, or before; its weights take memory a second time.
 """
 
@@ -16,11 +12,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-_BETWEEN_CALLS: Final = 0.02  # seconds that callers of a crowd are given for their next calls
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -31,6 +25,7 @@ class Widths(Generic[T]):
     make     makes one, with so many threads for each of its runs
     threads  of the wide one
     crowd    calls at once from which on each has one thread; None: they share the wide one, however many
+    lasting  seconds for which a crowd is still one when calls have left it: callers come with their next ones
     clock    seconds, as `time.monotonic` has them
 
     Raises what ``make`` raises.
@@ -41,10 +36,12 @@ class Widths(Generic[T]):
         make: Callable[[int], T],
         threads: int,
         crowd: int | None = 2,
+        lasting: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make = make
         self._crowd = crowd
+        self._lasting = lasting
         self._clock = clock
         self._dispersed = float("-inf")  # when a call last left a crowd
         self._inside: list[None] = []  # as many as there are calls; a list counts without a lock
@@ -97,7 +94,7 @@ class Widths(Generic[T]):
         """Whether this call, which has entered, is one of a crowd."""
         if self._crowd is None:
             return False
-        return len(self._inside) >= self._crowd or self._clock() - self._dispersed < _BETWEEN_CALLS
+        return len(self._inside) >= self._crowd or self._clock() - self._dispersed < self._lasting
 
     def _narrowed(self) -> T | None:
         if self._narrow is not None:
