@@ -66,14 +66,13 @@ def listen(address: str, *, group: int | None = None) -> socket.socket:
     try:
         if _is_stale(address):
             os.unlink(address)
-        old = os.umask(0o177)  # the file is created by bind: no moment with wider permissions
-        try:
-            listener.bind(address)
-        finally:
-            os.umask(old)
+        # Linux gives the file that bind creates the permissions of the socket: there is no moment with wider ones. Not
+        # by a umask, which is every thread's meanwhile, and for good where two threads set and restore it at once.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(address)
         if group is not None:
             os.chown(address, -1, group)
-            os.chmod(address, 0o660)
+        os.chmod(address, 0o600 if group is None else 0o660)  # whatever umask there is
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()

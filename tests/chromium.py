@@ -8,11 +8,10 @@ import os
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .servers import PATIENCE, until
@@ -23,7 +22,6 @@ _FLAGS: Final = (
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-_STARTS: Final = 3
 
 
 def find() -> str | None:
@@ -103,25 +101,10 @@ class Page:
 @contextmanager
 def browser(program: str) -> Iterator[Page]:
     """A browser with nothing in it, ended with the block."""
-    with ExitStack() as ends:
-        page = _begun(program, ends)
+    with _started(program) as page:
         yield page
         page._session = None
         page.call("Browser.close")
-
-
-def _begun(program: str, ends: ExitStack) -> Page:
-    """Chromium 156 has ended with SIGTRAP at its start, before it was given a page, twice in some hundred times, beside
-    many other processes; so up to three are begun."""
-    for _ in range(_STARTS - 1):
-        try:
-            with ExitStack() as begun:
-                page = begun.enter_context(_started(program))
-                ends.push(begun.pop_all())
-                return page
-        except (BrokenPipeError, Ended) as exc:
-            print(exc, file=sys.stderr)
-    return ends.enter_context(_started(program))
 
 
 @contextmanager
