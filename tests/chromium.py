@@ -29,10 +29,6 @@ def find() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-class Ended(Exception):
-    """The browser has."""
-
-
 class Page:
     """The one page of a browser."""
 
@@ -90,8 +86,7 @@ class Page:
         while b"\0" not in self._rest:
             assert select.select([self._receive], [], [], max(0.0, end - time.monotonic()))[0], "no answer"
             some = os.read(self._receive, 1 << 20)
-            if not some:
-                raise Ended(self._ended())
+            assert some, self._ended()
             self._rest += some
         one, _, self._rest = self._rest.partition(b"\0")
         told: dict[str, Any] = json.loads(one)
@@ -101,14 +96,6 @@ class Page:
 @contextmanager
 def browser(program: str) -> Iterator[Page]:
     """A browser with nothing in it, ended with the block."""
-    with _started(program) as page:
-        yield page
-        page._session = None
-        page.call("Browser.close")
-
-
-@contextmanager
-def _started(program: str) -> Iterator[Page]:
     (theirs_in, send), (receive, theirs_out) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="sm-chromium-", ignore_cleanup_errors=True) as profile:
         # It reads descriptor 3 and writes 4, whatever their numbers are here.
@@ -128,7 +115,10 @@ def _started(program: str) -> Iterator[Page]:
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            yield Page(send, receive, ended)
+            page = Page(send, receive, ended)
+            yield page
+            page._session = None
+            page.call("Browser.close")
             process.wait(PATIENCE)
         finally:
             process.kill()
