@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from sharedmodel.server.scheduling.lobby import Lobby
 from sharedmodel.server.scheduling.places import SHARE
 from sharedmodel.server.scheduling.policy import Policy
 from sharedmodel.server.scheduling.settings import Scheduling
@@ -30,10 +32,12 @@ schedulings = st.builds(
 class PolicyMachine(RuleBasedStateMachine):
     """A policy beside the plain list of what waits, in order of arrival."""
 
+    made: Callable[[Scheduling], Any] = Policy
+
     @initialize(scheduling=schedulings)
     def begin(self, scheduling: Scheduling) -> None:
         self.settings = scheduling
-        self.policy: Policy[FakeJob] = Policy(scheduling)
+        self.policy = self.made(scheduling)
         self.now = 1.0
         self.hurried = False
         self.waiting: dict[FakeJob, float] = {}
@@ -99,9 +103,10 @@ class PolicyMachine(RuleBasedStateMachine):
         while self.waiting:
             self.check(self.policy.take(self.now))
             self.reap()
+        assert not len(self.policy)
         for emptied in ("waiting", "_places", "_groups", "_levels", "_due", "_deadlines"):
-            assert not len(getattr(self.policy, emptied)), emptied
-        self.policy = Policy(self.settings)
+            assert not len(getattr(getattr(self.policy, "policy", self.policy), emptied)), emptied
+        self.policy = self.made(self.settings)
         self.hurried = False
 
     @invariant()
@@ -165,5 +170,13 @@ class PolicyMachine(RuleBasedStateMachine):
         return job.client, priority, self.kind(job)
 
 
-PolicyMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+class LobbyMachine(PolicyMachine):
+    """The same of a policy with a lobby before it."""
+
+    made = Lobby
+
+
+for machine in (PolicyMachine, LobbyMachine):
+    machine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestNoJobIsLostAndNoBoundIsPassed = PolicyMachine.TestCase
+TestNorIsThatSoWithALobbyBeforeIt = LobbyMachine.TestCase

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharedmodel.server.scheduling.policy import Policy
+from sharedmodel.server.scheduling.lobby import Lobby
 from sharedmodel.server.scheduling.settings import Scheduling
 
 from .jobs import FakeJob
@@ -33,7 +33,7 @@ class Traffic:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.policy: Policy[FakeJob] = Policy(self.settings)
+        self.policy: Lobby[FakeJob] = Lobby(self.settings)
         self._events: list[tuple[float, int, Event]] = []
         self._numbers = itertools.count()
         self._free = self.settings.lanes

@@ -23,7 +23,8 @@ from .batch import fit
 from .batching import Batching, run_together
 from .counts import Counts, Observer, Turned
 from .job import Job
-from .policy import Policy, Why
+from .lobby import Lobby
+from .policy import Why
 from .settings import Scheduling
 
 J = TypeVar("J", bound=Job)
@@ -65,7 +66,7 @@ class Lanes(Generic[J]):
         self.observer = observer
         self._batching = batching
         self._clock = clock
-        self._policy: Policy[J] = Policy(settings)
+        self._queue: Lobby[J] = Lobby(settings)
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)  # lanes that wait for jobs to batch with
         self._quiet = threading.Condition(self._lock)  # those who wait for the end of all jobs
@@ -84,20 +85,20 @@ class Lanes(Generic[J]):
     @property
     def pace(self) -> float:
         """How many seconds a run took lately; 0 before the first."""
-        return self._policy.pace.run
+        return self._queue.pace.run
 
     def admit(self, *jobs: J) -> Lane[J] | None:
         """Take jobs in. Never waits. A lane must be given to `work`, on this thread or another."""
         with self._lock:
             now = self._clock()
             free = len(self._taken) < self.settings.lanes
-            if free and not self._policy.waiting and not self._draining and self._at_once(jobs, now):
+            if free and not self._queue and not self._draining and self._at_once(jobs, now):
                 return self._take_lane(jobs, now)
             refusals = [self._enqueue(job, now) for job in jobs]
             lane = self._take_lane((), now) if free and None in refusals else None
-            if lane is None and self._asleep and self._policy.ready(now):
+            if lane is None and self._asleep and self._queue.ready(now):
                 self._more.notify()
-            dead = self._policy.reap(now)
+            dead = self._queue.reap(now)
         for job, refusal in zip(jobs, refusals, strict=True):
             if refusal is None:
                 job.queued(partial(self.withdraw, job))
@@ -121,7 +122,7 @@ class Lanes(Generic[J]):
     def withdraw(self, job: J) -> None:
         """Its caller gave up: fail a job that waits. One that runs or has ended is left alone."""
         with self._lock:
-            waited = self._policy.withdraw(job)
+            waited = self._queue.withdraw(job)
             self._quiet.notify_all()
         if waited:
             self._turn_away(job, Cancelled("the call was cancelled before it ran"), "cancelled")
@@ -129,16 +130,16 @@ class Lanes(Generic[J]):
     def hurry(self) -> None:
         """From now on no job waits for others to be batched with."""
         with self._lock:
-            self._policy.hurry()
+            self._queue.hurry()
             self._more.notify_all()
 
     def drain(self, timeout: float) -> bool:
         """Refuse new jobs and wait until all there are have ended; whether they have in time. Idempotent."""
         with self._lock:
             self._draining = True
-            self._policy.hurry()
+            self._queue.hurry()
             self._more.notify_all()
-            return self._quiet.wait_for(lambda: not self._policy and not self._taken, timeout)
+            return self._quiet.wait_for(lambda: not self._queue and not self._taken, timeout)
 
     def running(self, now: float | None = None) -> list[tuple[J, float]]:
         """What runs, and for how many seconds it has."""
@@ -149,7 +150,7 @@ class Lanes(Generic[J]):
     def counts(self) -> Counts:
         """What has been done so far, and what waits and runs now."""
         with self._lock:
-            return self._counts.at(len(self._policy), sum(len(lane.jobs) for lane in self._taken))
+            return self._counts.at(len(self._queue), sum(len(lane.jobs) for lane in self._taken))
 
     # -- in, the lock is held --------------------------------------------------------------------------
 
@@ -166,10 +167,10 @@ class Lanes(Generic[J]):
     def _enqueue(self, job: J, now: float) -> Overloaded | None:
         if self._draining:
             return Overloaded(f"model {self.name!r} is being unloaded or replaced", _DRAINED)
-        retry_after = self._policy.offer(job, now)
+        retry_after = self._queue.offer(job, now)
         if retry_after is None:
             return None
-        text = f"{len(self._policy)} calls of model {self.name!r} wait, as many as may"
+        text = f"{len(self._queue)} calls of model {self.name!r} wait, as many as may"
         return Overloaded(f"{text}; try again in {retry_after:.2g} s", retry_after)
 
     # -- out -------------------------------------------------------------------------------------------
@@ -179,8 +180,8 @@ class Lanes(Generic[J]):
         while True:
             with self._lock:
                 now = self._clock()
-                batch = self._policy.take(now)
-                dead = self._policy.reap(now)
+                batch = self._queue.take(now)
+                dead = self._queue.reap(now)
                 if batch.jobs:
                     lane.jobs, lane.since, lane.waited = batch.jobs, now, batch.waited
                 elif not dead and batch.again is None:
@@ -216,8 +217,8 @@ class Lanes(Generic[J]):
             took, size, waited = self._clock() - lane.since, len(lane.jobs), lane.waited
             lane.jobs = ()
             self._counts.batch(size, waited, took)
-            self._policy.pace.note(size, took)
-            if not (waiting := bool(self._policy.waiting)):
+            self._queue.pace.note(size, took)
+            if not (waiting := len(self._queue) > 0):
                 self._leave(lane)
         if self.observer is not None:
             self._tell(lambda observer: observer.batch(size, waited, took))
