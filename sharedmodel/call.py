@@ -34,42 +34,52 @@ class Call:
     Its times are those of `time.monotonic`: ``taken`` from its frame, ``began`` to execute (set by who watches
     it, 0 where it never did) and ``made`` its result (`NEVER` where there is none). ``joined``, where it ran in a
     batch: when the inputs of all became one, and of how many calls. ``outcome`` is the code of its error, else "".
-    ``trace`` is the traceparent of its caller's span (see `tracing`), where it has one.
+    ``trace`` is the traceparent of its caller's span (see `tracing`), where it has one. ``withdraw`` takes it out of
+    the queue that it waits in.
     """
 
-    __slots__ = (
-        "args", "began", "callbacks", "cancelled", "condemned", "credit", "deadline", "ident", "inputs", "joined",
-        "kwargs", "made", "method", "outcome", "peer", "priority", "problem", "rid", "taken", "trace",
-    )  # fmt: skip
+    # Class attributes, because a call sets few of these and making one must be cheap.
+    priority = 0
+    trace: str | None = None
+    deadline: float | None = None
+    began = 0.0
+    made = NEVER
+    joined: tuple[float, int] | None = None
+    outcome = ""
+    cancelled = False
+    condemned: Exception | None = None
+    callbacks: list[Callable[[], None]] | None = None
+    withdraw: Callable[[], None] | None = None
+    credit: threading.Semaphore | None = None
 
     def __init__(self, peer: Peer, message: list[Any], inputs: list[Input], problem: Exception | None) -> None:
         """Raises ValueError or TypeError for a malformed CALL frame."""
-        _, self.rid, self.ident, self.method, self.args, self.kwargs, timeout, _, *more = message
-        if type(self.rid) is not int or self.rid >> 63 or type(self.method) is not str:
+        _, rid, ident, method, args, kwargs, timeout, _, *more = message
+        if type(rid) is not int or rid >> 63 or type(method) is not str:
             raise TypeError("request number and method")
-        if type(self.ident) is not str and (type(self.ident) is not int or self.ident != 0):
+        if type(ident) is not str and (type(ident) is not int or ident != 0):
             raise TypeError("object")  # an array here could not even be compared, nor an int of 5000 digits shown
-        if type(self.args) is not list or type(self.kwargs) is not dict:
+        if type(args) is not list or type(kwargs) is not dict:
             raise TypeError("arguments")
-        self.priority: int = more[0] if more else 0
-        if type(self.priority) is not int or abs(self.priority) > PRIORITY_MOST:
-            raise TypeError("priority")
-        self.trace: str | None = more[1] if len(more) > 1 else None
-        if len(more) > 2 or (len(more) == 2 and (type(self.trace) is not str or len(self.trace) != TRACE_LENGTH)):
-            raise TypeError("trace")
-        self.peer = peer
+        self.peer, self.rid, self.method, self.args, self.kwargs = peer, rid, method, args, kwargs
+        self.ident: Any = ident
         self.inputs = inputs
         self.problem = problem
         self.taken = time.monotonic()
-        self.began = 0.0
-        self.made = NEVER
-        self.joined: tuple[float, int] | None = None
-        self.outcome = ""
-        self.deadline = None if timeout is None else self.taken + float(timeout)
-        self.cancelled = False
-        self.condemned: Exception | None = None
-        self.callbacks: list[Callable[[], None]] | None = None
-        self.credit: threading.Semaphore | None = None
+        if timeout is not None:
+            self.deadline = self.taken + float(timeout)
+        if more:
+            self._take_in(*more)
+
+    def _take_in(self, priority: int, *trace: str) -> None:
+        """What only some frames have."""
+        if type(priority) is not int or abs(priority) > PRIORITY_MOST:
+            raise TypeError("priority")
+        self.priority = priority
+        if trace:
+            (self.trace,) = trace
+            if type(self.trace) is not str or len(self.trace) != TRACE_LENGTH:
+                raise TypeError("trace")
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -175,6 +185,12 @@ class Call:
             else:
                 self.callbacks = [other for other in callbacks or () if other is not callback]
 
+    def waits(self, withdraw: Callable[[], None]) -> None:
+        """It is in a queue, until `withdraw` is None again, and taken out of it by this if its caller gives up."""
+        self.withdraw = withdraw  # before the look, and without the lock: at worst it is called twice
+        if self.cancelled:
+            withdraw()
+
     # -- its end ---------------------------------------------------------------------------------------
 
     def condemn(self, error: Exception) -> None:
@@ -187,6 +203,8 @@ class Call:
         with self.peer.lock:
             self.cancelled = True
             callbacks, self.callbacks = self.callbacks or [], None
+        if (withdraw := self.withdraw) is not None:  # after the flag: see `waits`
+            callbacks.append(withdraw)
         if self.credit is not None:
             with contextlib.suppress(ValueError):  # the window is open as it is
                 self.credit.release()

@@ -79,7 +79,7 @@ class Channel:
             listed = marked(args) if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
             message = [wire.CALL, rid, ident, pending.method, listed, named, timeout, released]
-            trace = tracing.traceparent() if tracing.API in modules and self.traced else None
+            trace = tracing.traceparent() if self.traced and tracing.API in modules else None
             if trace is not None:
                 message += (pending.priority, trace)
             elif pending.priority:

@@ -32,11 +32,12 @@ from .extensions import (
     TENSOR_COPY,
     TUPLE,
 )
-from .tensor import Array, Layout, TensorRef, Unsupported, read_header
+from .tensor import Array, Layout, TensorRef, Unsupported, header_of, read_header
 from .values import read_memoryview, read_moment
 
 _COLLIDING_MOST: Final = 1000  # keys of one table that may have the hash of another
 _SPREAD_FROM: Final = 8 << 10  # a shorter payload has no room for so many
+_NO_ARRAY: Final = header_of(np.dtype(np.void), (0,), "C"), Layout(np.dtype(np.void), (0,), "C", 0)
 
 
 class Finder(Protocol):
@@ -57,6 +58,7 @@ class Decoder:
         self._writable = writable
         self._proxy = proxy
         self._depth = 0
+        self._last = _NO_ARRAY  # the header of the last one in a frame, since the next one's is mostly the same
         self.problem: Exception | None = None
         self._short = partial(msgpack.unpackb, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
         self._long = partial(self._short, object_pairs_hook=_table)
@@ -104,15 +106,18 @@ class Decoder:
         return value
 
     def array(self, data: bytes) -> Array:
-        layout, start = read_header(data)
-        if len(data) - start != layout.nbytes:
-            raise ProtocolError(f"{len(data) - start} bytes for an array of {layout.nbytes}")
-        buffer: Any = data
-        if self._writable:
-            buffer, start = bytearray(memoryview(data)[start:]), 0
-        if not layout.nbytes:  # np.empty would make a "U0" a "U1"
-            return np.ndarray(layout.shape, layout.dtype, order=layout.order)
-        return np.ndarray(layout.shape, layout.dtype, buffer, start, None, layout.order)
+        head, layout = self._last
+        if not data.startswith(head):  # which tells its own length: nothing else can begin with it
+            layout, length = read_header(data)
+            head = data[:length]
+            self._last = head, layout
+        start = len(head)
+        dtype, shape, order, nbytes = layout
+        if len(data) - start != nbytes:
+            raise ProtocolError(f"{len(data) - start} bytes for an array of {nbytes}")
+        if not nbytes:  # np.empty would make a "U0" a "U1"
+            return np.ndarray(shape, dtype, order=order)
+        return np.ndarray(shape, dtype, bytearray(data) if self._writable else data, start, None, order)
 
     def scalar(self, data: bytes) -> Any:
         layout, start = read_header(data)

@@ -112,17 +112,16 @@ class Encoder:
         return packed
 
     def array(self, value: Array) -> msgpack.ExtType:
-        nbytes = value.nbytes
-        flags = value.flags
+        nbytes, dtype, shape, flags = value.nbytes, value.dtype, value.shape, value.flags
         order: Order = "C" if flags.c_contiguous or not flags.f_contiguous else "F"
-        header = header_of(value.dtype, value.shape, order)
+        header = header_of(dtype, shape, order)
         placer = self.placer
-        if placer is not None and nbytes:
+        if nbytes > INLINE_MAX and placer is not None:
             if flags.forc and (ref := placer.find(value)) is not None:
                 return self._refer(TENSOR, header, ref)
-            if nbytes > INLINE_MAX and (placed := placer.place(nbytes)) is not None:
+            if (placed := placer.place(nbytes)) is not None:
                 ref, buffer, copy_out = placed
-                target: Array = np.ndarray(value.shape, value.dtype, buffer, 0, None, order)
+                target: Array = np.ndarray(shape, dtype, buffer, 0, None, order)
                 target[...] = value
                 return self._refer(TENSOR_COPY if copy_out else TENSOR, header, ref)
         return _new(msgpack.ExtType, (ARRAY, header + value.tobytes(order)))

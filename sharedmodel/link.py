@@ -165,15 +165,15 @@ class Inbox:
     the stream would be torn. So both happen within one: `deque.extend` over `map`, in C.
     """
 
-    __slots__ = ("_link", "reads")
+    __slots__ = ("_read", "reads")
 
     def __init__(self, link: socket.socket) -> None:
         self.reads: deque[Any] = deque()
-        self._link = link
+        self._read = link.recvmsg
 
     def fill(self) -> None:
         """Read once; blocks until something is there."""
-        self.reads.extend(map(self._link.recvmsg, _READ_SIZES, _ANCILLARY_SIZES))
+        self.reads.extend(map(self._read, _READ_SIZES, _ANCILLARY_SIZES))
 
     def take(self) -> tuple[bytes, list[int]]:
         """The oldest read: its bytes and the descriptors that came along. No bytes: the peer has closed."""
@@ -188,21 +188,21 @@ class Outbox:
     may `flush`; any may `put`.
     """
 
-    __slots__ = ("_link", "frames", "put")
+    __slots__ = ("_send", "frames", "put")
 
     def __init__(self, link: socket.socket) -> None:
-        self._link = link
+        self._send = link.send
         self.frames: deque[Outgoing] = deque()
         self.put = self.frames.append
 
     def flush(self) -> bool:
         """Send what the socket takes without waiting; whether that was all. Raises OSError."""
-        frames, send = self.frames, self._link.send
+        frames = self.frames
         while frames:
             data, taken = frames[0]
             rest = memoryview(data)[sum(taken) :] if taken else data
             try:
-                taken.extend(map(send, (rest,), _AT_ONCE))
+                taken.extend(map(self._send, (rest,), _AT_ONCE))
             except BlockingIOError:
                 return False
             if taken[-1] == len(rest):

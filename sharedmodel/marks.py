@@ -7,16 +7,19 @@ bytes of, stays what it is.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any, Final
+
+import numpy as np
 
 from . import wire
 from .errors import CannotCross
 
 LARGE_BYTES: Final = 64 << 10
 CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict})
-_MARKABLE: Final = CONTAINERS | {bytes, bytearray, memoryview}
+# Nothing in these is to be marked, nor are they themselves.
+_PLAIN: Final = frozenset({np.ndarray, str, int, float, bool, type(None)})
 _NESTED_MOST: Final = 520  # msgpack itself stops at 511
 
 
@@ -31,20 +34,25 @@ class Marked:
 
 def marked(values: Sequence[Any]) -> list[Any]:
     """Each value, and what lies in it, with the marks that it needs."""
-    kinds = _MARKABLE.intersection(map(type, values))
-    if not kinds or (kinds <= CONTAINERS and not _has_buffers(values)):
-        return list(values)
-    return [outermost(value) for value in values]
+    for value in values:
+        kind = type(value)
+        if kind not in _PLAIN and not (kind is dict and _plain(value) and _plain(value.values())):
+            return [outermost(value) for value in values]
+    return list(values)  # as nearly all are
 
 
 def outermost(value: Any) -> Any:
     """Mark long bytes, so that they go through shared memory as arrays do, and what msgpack would make bytes of."""
     kind = type(value)
     if kind in CONTAINERS:
-        return with_marks(value, 0) if _has_buffers(value) else value
+        return value if (kind is list and _plain(value)) or not _has_buffers(value) else with_marks(value, 0)
     if kind is bytearray or kind is memoryview or (kind is bytes and len(value) > LARGE_BYTES):
         return Marked(value)
     return value
+
+
+def _plain(values: Iterable[Any]) -> bool:
+    return _PLAIN.issuperset(map(type, values))
 
 
 def _has_buffers(value: Any) -> bool:

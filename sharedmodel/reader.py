@@ -16,9 +16,9 @@ import itertools
 import select
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Final
 
 from . import deadlines, link
@@ -192,13 +192,14 @@ class Reader:
         inbox = self._inbox
         try:
             if not inbox.reads:
-                start = time.perf_counter()
-                looks = self._patience.looks
-                if not (looks and self._look(looks)):
-                    # Not in recvmsg: there the kernel wakes us a second time, when the host has taken what we sent.
-                    self._await(end)
+                patience = self._patience
+                start, looks = perf_counter(), patience.looks
+                # Not in recvmsg: there the kernel wakes us a second time, when the host has taken what we sent.
+                within = None if end is None else deadlines.milliseconds(end)
+                if not (looks and self._look(looks)) and not self.poller.poll(within):
+                    raise deadlines.too_late()
                 inbox.fill()
-                self._patience.note(time.perf_counter() - start)
+                patience.note(perf_counter() - start)
             data, fds = inbox.take()
         except OSError as exc:
             if isinstance(exc, DeadlineExceeded):
@@ -208,20 +209,19 @@ class Reader:
         if not data:
             self._lose(HostLost(f"the host at {self._address} went away in mid-call"))
             return
-        self._feed(data, fds)
-
-    def _feed(self, data: bytes, fds: list[int]) -> None:
         try:
             self._channel.feed(data, fds)
-        except ProtocolError as exc:
-            self._lose(exc)
+        except BaseException as exc:
+            self._lose(self._torn(exc))
             raise
-        except OSError as exc:
-            self._lose(HostLost(f"a segment of {self._address} could not be mapped: {exc}"))
-            raise
-        except BaseException:
-            self._lose(HostLost("interrupted in the middle of a message"))  # which can't be taken up again
-            raise
+
+    def _torn(self, exc: BaseException) -> Exception:
+        """What a session ends with that failed in the middle of a message, which can't be taken up again."""
+        if isinstance(exc, ProtocolError):
+            return exc
+        if isinstance(exc, OSError):
+            return HostLost(f"a segment of {self._address} could not be mapped: {exc}")
+        return HostLost("interrupted in the middle of a message")
 
     def _look(self, times: int) -> bool:
         """Look a few times whether something is there."""
@@ -231,10 +231,6 @@ class Reader:
     def _read_what_is_there(self) -> None:
         while self._channel.lost is None and self.poller.poll(0):
             self._read(None)
-
-    def _await(self, end: float | None) -> None:
-        if not self.poller.poll(None if end is None else deadlines.milliseconds(end)):
-            raise deadlines.too_late()
 
     def _read_or_write(self, end: float | None) -> None:
         events = self._poll(select.POLLIN | select.POLLOUT, deadlines.seconds(end))

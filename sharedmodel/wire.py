@@ -110,8 +110,7 @@ class Framer:
     def feed(self, data: bytes) -> Sequence[Any]:
         """The payloads that are complete now. Raises ProtocolError for one that claims too much."""
         # One whole frame a read is by far the most common case, and costs no copy.
-        length = len(data) - LENGTH
-        if not self._buffer and 0 < length <= self._limit and int.from_bytes(data[:LENGTH], "little") == length:
+        if not self._buffer and int.from_bytes(data[:LENGTH], "little") == len(data) - LENGTH <= self._limit:
             return (memoryview(data)[LENGTH:],)
         self._buffer += data
         return list(self._cut())

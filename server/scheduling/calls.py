@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 from sharedmodel.call import NEVER, Call
 from sharedmodel.objects import Served
-from sharedmodel.peer import Peer
 
 from .batching import Batching, Measure, Request
 from .lanes import Lane, Lanes
@@ -70,19 +69,9 @@ class CallJob:
     ``took`` is how many seconds its method ran alone, once it has.
     """
 
-    __slots__ = (
-        "_begun",
-        "_token",
-        "_withdraw",
-        "call",
-        "deadline",
-        "key",
-        "length",
-        "priority",
-        "rows",
-        "served",
-        "took",
-    )
+    took = 0.0
+    _begun = False
+    _token: Any = None
 
     def __init__(self, call: Call, served: Served, batching: Batching | None = None, priority: int = 0) -> None:
         fit, method = _SINGLE, call.method
@@ -90,18 +79,11 @@ class CallJob:
         if batching is not None and plain and call.problem is None:
             fit = batching.measure(method, call.args, call.kwargs) or _SINGLE
         self.call = call
+        self.client = call.peer
         self.served = served
-        self.deadline: float | None = call.deadline
+        self.deadline = call.deadline
         self.key, self.rows, self.length = fit
         self.priority = priority
-        self.took = 0.0
-        self._begun = False
-        self._token: Any = None
-        self._withdraw: Callable[[], None] | None = None
-
-    @property
-    def client(self) -> Peer:
-        return self.call.peer
 
     @property
     def cancelled(self) -> bool:
@@ -109,23 +91,18 @@ class CallJob:
 
     def queued(self, withdraw: Callable[[], None]) -> None:
         """Hear of it when the caller gives up."""
-        self._withdraw = withdraw
-        self.call.add_callback(withdraw)
+        self.call.waits(withdraw)
         if self._begun:  # meanwhile, on another thread, which may have looked before there was anything
             self._begin()
 
     def run(self) -> None:
-        self._begun = True  # before the look: see `queued`
-        if self._withdraw is not None:
-            self._begin()
+        self._begin()
         start = time.perf_counter()
         self.call.run(self.served)
         self.took = time.perf_counter() - start
 
     def request(self) -> Request:
-        self._begun = True
-        if self._withdraw is not None:
-            self._begin()
+        self._begin()
         call, watch = self.call, self.served.watch
         if watch is not None:
             self._token = watch.entered(call)
@@ -162,7 +139,5 @@ class CallJob:
 
     def _begin(self) -> None:
         """It is not in the queue any more."""
-        self._begun = True
-        withdraw, self._withdraw = self._withdraw, None
-        if withdraw is not None:
-            self.call.remove_callback(withdraw)
+        self._begun = True  # before the look: see `queued`
+        self.call.withdraw = None
