@@ -58,7 +58,7 @@ class Decoder:
         self._writable = writable
         self._proxy = proxy
         self._depth = 0
-        self._last = _NO_ARRAY  # the header of the last one in a frame, since the next one's is mostly the same
+        self._last = _NO_ARRAY  # the header of the last one, since the next one's is mostly the same
         self.problem: Exception | None = None
         self._short = partial(msgpack.unpackb, ext_hook=self._ext, strict_map_key=False, unicode_errors="surrogatepass")
         self._long = partial(self._short, object_pairs_hook=_table)
@@ -106,18 +106,21 @@ class Decoder:
         return value
 
     def array(self, data: bytes) -> Array:
-        head, layout = self._last
-        if not data.startswith(head):  # which tells its own length: nothing else can begin with it
-            layout, length = read_header(data)
-            head = data[:length]
-            self._last = head, layout
-        start = len(head)
-        dtype, shape, order, nbytes = layout
+        (dtype, shape, order, nbytes), start = self._header(data)
         if len(data) - start != nbytes:
             raise ProtocolError(f"{len(data) - start} bytes for an array of {nbytes}")
         if not nbytes:  # np.empty would make a "U0" a "U1"
             return np.ndarray(shape, dtype, order=order)
         return np.ndarray(shape, dtype, bytearray(data) if self._writable else data, start, None, order)
+
+    def _header(self, data: bytes) -> tuple[Layout, int]:
+        """See `read_header`."""
+        head, layout = self._last
+        if data.startswith(head):  # which tells its own length: nothing else can begin with it
+            return layout, len(head)
+        layout, length = read_header(data)
+        self._last = data[:length], layout
+        return layout, length
 
     def scalar(self, data: bytes) -> Any:
         layout, start = read_header(data)
@@ -129,7 +132,7 @@ class Decoder:
 
     def tensor(self, data: bytes, copy_out: bool = False) -> Array:
         try:
-            layout, start = read_header(data)
+            layout, start = self._header(data)
         except Unsupported:
             self._finder.take(TensorRef.unpack(data, data[0] | data[1] << 8))  # the block goes back all the same
             raise
