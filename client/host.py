@@ -14,7 +14,7 @@ from sharedmodel import deadlines
 from sharedmodel.errors import BadArgument, HostLost
 from sharedmodel.handle import LEASE, Handle
 from sharedmodel.pending import PRIORITY_MOST
-from sharedmodel.session import CONTROL, Session
+from sharedmodel.session import CONTROL
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.tensor import Array
 
@@ -22,7 +22,7 @@ from .again import DIRECTORY, Where, address_of, again, asked, empty, reach, rep
 from .files import with_files_read
 from .find import find
 from .instances import Instances
-from .replay import Replay
+from .replay import Question, Replay
 from .waiting import described
 
 
@@ -226,29 +226,33 @@ class _Method:
         # emptied each function on the way costs ten times what it costs in a loop.
         session = SESSIONS.open.get(where) if type(where) is str else None
         if session is None or session.channel.lost is not None:
-            return self._replayed(args, kwargs, end)
+            return self._replayed(args, kwargs, end, self._replay())
         try:
             return session.call(model._name, method, args, kwargs, timeout, model._priority)
         except HostLost as exc:
-            return self._replayed(args, kwargs, end, exc, session)
+            replay = self._replay()
+            question = replay.lost(exc, session.welcome)
+        return self._replayed(args, kwargs, end, replay, question)
 
     def _replayed(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         end: float | None,
-        lost: HostLost | None = None,
-        session: Session | None = None,
+        replay: Replay,
+        question: Question | None = None,
     ) -> Any:
-        """The call with a session that is to be made; ``lost`` is how a first attempt ended, with ``session``."""
+        """The call with a session that is to be made; ``question`` is what is to be asked about a first attempt."""
         model, method = self._model, self._name
-        replay = Replay(f"{model._name}.{method}()", method in model._info["idempotent"])
-        question = None if lost is None or session is None else replay.lost(lost, session.welcome)
         ident, priority = model._name, model._priority
         return replayed(
             model._where, lambda session, left: session.call(ident, method, args, kwargs, left, priority),
             replay, end, question,
         )  # fmt: skip
+
+    def _replay(self) -> Replay:
+        model = self._model
+        return Replay(f"{model._name}.{self._name}()", self._name in model._info["idempotent"])
 
     def __repr__(self) -> str:
         return f"<method {self._name} of {self._model!r}>"
