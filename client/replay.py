@@ -37,7 +37,10 @@ class Replay:
             self._idle -= 1
             return None
         if not self._idempotent or not self._left:
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # or it, its traceback and this frame keep one another alive, and the call's arguments
         self._left -= 1
         if "session" not in welcome:
             return None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from .errors import DeadlineExceeded
+
+_LONGEST: Final = 1e6  # seconds, eleven days: neither poll nor a lock waits for as long as float("inf")
 
 
 def after(timeout: float | None) -> float | None:
@@ -19,12 +22,12 @@ def left(end: float | None) -> float | None:
 
 def milliseconds(end: float | None) -> int | None:
     """How long a wait may take, as `select.poll` wants it."""
-    return None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
+    return None if end is None else max(0, int(min(end - time.monotonic(), _LONGEST) * 1000) + 1)
 
 
 def seconds(end: float | None) -> float:
     """How long a wait may take, as locks want it: -1 for as long as it takes."""
-    return -1.0 if end is None else max(0.0, end - time.monotonic())
+    return -1.0 if end is None else max(0.0, min(end - time.monotonic(), _LONGEST))
 
 
 def within(most: float, end: float | None) -> float:

@@ -16,9 +16,9 @@ import itertools
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, Final
 
 from . import deadlines, link
@@ -193,35 +193,29 @@ class Reader:
         try:
             if not inbox.reads:
                 patience = self._patience
-                start, looks = perf_counter(), patience.looks
+                start, looks = time.perf_counter(), patience.looks
                 # Not in recvmsg: there the kernel wakes us a second time, when the host has taken what we sent.
                 within = None if end is None else deadlines.milliseconds(end)
                 if not (looks and self._look(looks)) and not self.poller.poll(within):
                     raise deadlines.too_late()
                 inbox.fill()
-                patience.note(perf_counter() - start)
-            data, fds = inbox.take()
+                patience.note(time.perf_counter() - start)
         except OSError as exc:
             if isinstance(exc, DeadlineExceeded):
                 raise
             self._lose(HostLost(f"the host at {self._address} went away in mid-call: {exc.strerror}"))
             return
-        if not data:
-            self._lose(HostLost(f"the host at {self._address} went away in mid-call"))
-            return
         try:
-            self._channel.feed(data, fds)
-        except BaseException as exc:
-            self._lose(self._torn(exc))
+            data, fds = inbox.take()
+            if data:
+                self._channel.feed(data, fds)
+            else:
+                self._lose(HostLost(f"the host at {self._address} went away in mid-call"))
+        except OSError as exc:
+            self._lose(HostLost(f"a segment of {self._address} could not be mapped: {exc}"))
+        except BaseException as exc:  # in the middle of a message, which can't be taken up again
+            self._lose(exc if isinstance(exc, ProtocolError) else HostLost("interrupted in the middle of a message"))
             raise
-
-    def _torn(self, exc: BaseException) -> Exception:
-        """What a session ends with that failed in the middle of a message, which can't be taken up again."""
-        if isinstance(exc, ProtocolError):
-            return exc
-        if isinstance(exc, OSError):
-            return HostLost(f"a segment of {self._address} could not be mapped: {exc}")
-        return HostLost("interrupted in the middle of a message")
 
     def _look(self, times: int) -> bool:
         """Look a few times whether something is there."""

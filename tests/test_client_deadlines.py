@@ -17,6 +17,7 @@ from sharedmodel.errors import DeadlineExceeded
 from sharedmodel.sessions import SESSIONS
 
 from .crowd import until
+from .inside import in_thread
 from .servers import ECHO, Server, running_server
 
 TIMEOUT, AT_MOST = 0.4, 3.0
@@ -64,3 +65,12 @@ def test_a_call_on_an_event_loop_ends_in_time_too(runtime: str, connected: bool)
 
     with running_server(ECHO, runtime) as server:
         asyncio.run(calls(server))
+
+
+def test_a_deadline_that_never_comes_is_none(runtime: str) -> None:
+    with running_server(ECHO, runtime) as server:
+        echo = connect(server.address).model("echo", timeout=float("inf"))
+        with stopped_host(server):
+            answer = in_thread(lambda: echo.add(1, 2))
+            until(lambda: SESSIONS.current(server.address).reader.lock.locked())
+        assert answer() == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -168,6 +169,31 @@ def test_what_is_not_quite_usual_runs_alone(case: str) -> None:
     assert batching.measure(*ALONE[case]) is None
     assert batching.measure("run", [None, X, None], {}) is not None
     assert batching.measure("run", [], {"output_names": ["z"], "input_feed": X}) is not None
+
+
+def test_an_argument_that_is_no_array_is_asked_nothing() -> None:
+    class Foreign:
+        """As a proxy whose host is far: what is asked of it is a call."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__class__":
+                return object.__getattribute__(self, name)
+            raise RuntimeError(name)
+
+    _, batching = batchable(graphs.add())
+    assert batching.measure("run", [None, {"x": floats(3), "y": Foreign()}], {}) is None
+
+
+def test_names_that_a_caller_made_up_are_not_kept() -> None:
+    _, batching = batchable(graphs.add())
+    tracemalloc.start()
+    try:
+        for at in range(100):
+            batching.measure("run", [[f"{at}".zfill(100_000)], X], {})
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 def test_only_equal_shapes_and_equal_outputs_go_together() -> None:

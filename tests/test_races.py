@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharedmodel import decoder, wire
+from sharedmodel import decoder, link, wire
 from sharedmodel.call import Call
 from sharedmodel.errors import CannotCross, HostLost
 from sharedmodel.peer import Peer
@@ -54,6 +54,23 @@ def test_a_call_that_comes_while_the_tidier_reads_is_not_left_asleep(session: Se
     go_on.set()
     tidier.join()
     assert result() == 1
+
+
+def test_an_interrupt_between_a_read_and_its_use_ends_the_session_and_leaves_nobody_waiting(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = link.Inbox.take
+
+    def interrupted(inbox: link.Inbox) -> Any:
+        take(inbox)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(link.Inbox, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            call(session, "echo", 1)
+    assert not session.alive
+    assert isinstance(error_of(lambda: call(session, "echo", 1)), HostLost)
 
 
 def test_a_session_closed_as_a_caller_is_about_to_poll_leaves_it_no_strange_socket_to_wait_for(

@@ -71,5 +71,15 @@ def test_with_a_lobby_the_same_jobs_are_refused_taken_together_and_buried(
         assert len(queues[0]) == len(queues[1])
 
 
+def test_a_key_that_is_none_fails_the_job_that_brings_it_and_no_other() -> None:
+    queue: Lobby[FakeJob] = Lobby(Scheduling(max_batch=4))
+    bad: Any = ["k"]
+    with pytest.raises(TypeError):
+        queue.offer(FakeJob(key=bad), 1.0)
+    for key in ("k", "l"):
+        assert queue.offer(FakeJob(key=key), 1.0) is None
+    assert len(queue) == 2
+
+
 def _told(batch: Any) -> tuple[Any, ...]:
     return set(batch.jobs), pytest.approx(batch.waited), batch.again

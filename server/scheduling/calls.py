@@ -93,7 +93,7 @@ class CallJob:
         """Hear of it when the caller gives up."""
         self.call.waits(withdraw)
         if self._begun:  # meanwhile, on another thread, which may have looked before there was anything
-            self._begin()
+            self.call.withdraw = None
 
     def run(self) -> None:
         self._begin()

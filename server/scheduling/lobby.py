@@ -48,14 +48,16 @@ class Lobby(Generic[J]):
         if self._room_for(job):
             self._arrived[job] = now
             return None
-        self._hand_over()
+        if self._arrived:
+            self._hand_over()
         return self.policy.offer(job, now)
 
     def take(self, now: float) -> Batch[J]:
         """See `Policy.take`."""
         arrived = self._arrived
-        if not arrived or self._earliest <= now or any([job.cancelled for job in arrived]):
+        if self._earliest <= now or any([job.cancelled for job in arrived]):
             self._hand_over()
+        if not self._arrived:
             return self.policy.take(now)
         batch = Batch(list(arrived), sum([now - since for since in arrived.values()]), None)
         self._empty()
@@ -69,9 +71,8 @@ class Lobby(Generic[J]):
 
     def withdraw(self, job: J) -> bool:
         """See `Policy.withdraw`."""
-        if job not in self._arrived:
-            return self.policy.withdraw(job)
-        self._hand_over()
+        if job in self._arrived:
+            self._hand_over()
         return self.policy.withdraw(job)
 
     def reap(self, now: float) -> list[tuple[J, Why]]:
@@ -89,7 +90,8 @@ class Lobby(Generic[J]):
         settings, waiting, key = self.settings, len(self._arrived), job.key
         if waiting >= self._most or key is None or job in self._arrived or self.policy.waiting:
             return False
-        kind = (key, bisect_left(settings.buckets, job.length)) if settings.buckets else key
+        kind = key, bisect_left(settings.buckets, job.length)
+        hash(key)  # one that can't be, an adapter's mistake, is its own job's and not of the next that comes
         if waiting and kind != self._kind:
             return False
         rows, longest = self._rows + max(1, job.rows), max(self._longest, job.length)
