@@ -7,12 +7,12 @@ from typing import Final
 
 from .errors import DeadlineExceeded
 
-_LONGEST: Final = 1e6  # seconds, eleven days: neither poll nor a lock waits for as long as float("inf")
+_LONGEST: Final = 1e6  # seconds: neither poll nor a lock can wait for as long as float("inf")
 
 
 def after(timeout: float | None) -> float | None:
-    """The deadline that is ``timeout`` seconds away; None for None."""
-    return None if timeout is None else time.monotonic() + timeout
+    """The deadline that is ``timeout`` seconds away, eleven days at most; None for None."""
+    return None if timeout is None else time.monotonic() + min(timeout, _LONGEST)
 
 
 def left(end: float | None) -> float | None:
@@ -22,12 +22,12 @@ def left(end: float | None) -> float | None:
 
 def milliseconds(end: float | None) -> int | None:
     """How long a wait may take, as `select.poll` wants it."""
-    return None if end is None else max(0, int(min(end - time.monotonic(), _LONGEST) * 1000) + 1)
+    return None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
 
 
 def seconds(end: float | None) -> float:
     """How long a wait may take, as locks want it: -1 for as long as it takes."""
-    return -1.0 if end is None else max(0.0, min(end - time.monotonic(), _LONGEST))
+    return -1.0 if end is None else max(0.0, end - time.monotonic())
 
 
 def within(most: float, end: float | None) -> float:

@@ -45,8 +45,7 @@ class Lobby(Generic[J]):
 
     def offer(self, job: J, now: float) -> float | None:
         """See `Policy.offer`."""
-        if self._room_for(job):
-            self._arrived[job] = now
+        if self._let_in(job, now):
             return None
         if self._arrived:
             self._hand_over()
@@ -85,8 +84,8 @@ class Lobby(Generic[J]):
         """See `Policy.hurry`."""
         self.policy.hurry()
 
-    def _room_for(self, job: J) -> bool:
-        """Whether it may wait here; it is reckoned in then."""
+    def _let_in(self, job: J, now: float) -> bool:
+        """Have a job wait here, if it may; whether it does."""
         settings, waiting, key = self.settings, len(self._arrived), job.key
         if waiting >= self._most or key is None or job in self._arrived or self.policy.waiting:
             return False
@@ -97,6 +96,7 @@ class Lobby(Generic[J]):
         rows, longest = self._rows + max(1, job.rows), max(self._longest, job.length)
         if rows > settings.max_batch or (settings.token_budget is not None and rows * longest > settings.token_budget):
             return False
+        self._arrived[job] = now
         self._kind, self._rows, self._longest = kind, rows, longest
         if job.deadline is not None:
             self._earliest = min(self._earliest, job.deadline)
