@@ -62,6 +62,10 @@ class Accounts:
             for device, need in needs.items()
         ]
 
+    def loads(self, ward: Ward) -> bool:
+        """Whether a load of it is under way."""
+        return ward in self._coming
+
     def forget(self, name: str) -> None:
         """A model is another one from now on."""
         self._ledger.forget(name)

@@ -8,7 +8,8 @@
     each second ─► relief.step ─► arenas shrink, the heap is trimmed, models are unloaded (of GPUs: each ten)
 
 `machine.governor` and `machine.relief` decide, on what `accounts` knows of the main memory and of GPUs; here is what
-carries it out. Each host decides for its own models only; what the others take counts as in use.
+carries it out. Room for a load is made in all hosts of the server: another host is asked to unload its model, and does
+so if the model is idle (see `machine.neighbours`). In a shortage each host unloads its own.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from typing import TYPE_CHECKING, Final
 from sharedmodel.heap import trim
 
 from .accounts import Accounts
-from .lifecycle import DRAINING
+from .lifecycle import DRAINING, WARMING
 from .machine.amount import size
-from .machine.governor import CPU, Device, Load, MakeRoom, Model, Refuse, Rules
+from .machine.governor import CPU, Device, Load, MakeRoom, Model, Refuse, Rules, idle
 from .machine.gpus import Gpus
+from .machine.neighbours import Neighbours
 from .machine.own import own_memory
 from .machine.pressure import pressure
 from .machine.purse import Purse
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from .ward import Ward
 
 BEAT: Final = 1.0
+NEVER: Final = float("inf")
 GPU_BEAT: Final = 10.0  # to ask for their memory takes a process of its own
 LOOK: Final = 0.2  # seconds; that a call has ended, and its model may go, is told by nobody
 _RULES: Final = Rules()
@@ -54,8 +57,11 @@ class Arbiter:
         clock: Callable[[], float] = time.monotonic,
         rules: Rules = _RULES,
         gpus: Gpus | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._wards = wards
+        self._neighbours = neighbours or Neighbours()
+        self._looks = False  # and so hears of what others ask
         self._purse = purse
         self._accounts = Accounts(purse, gpus or Gpus())
         self._gpus_due = float("-inf")
@@ -72,6 +78,7 @@ class Arbiter:
     def start(self) -> None:
         """Look after memory while there are models, on a thread of its own."""
         if not self._purse.open:
+            self._looks = True
             threading.Thread(target=self._run, name="arbiter", daemon=True).start()
 
     def stop(self) -> None:
@@ -112,6 +119,7 @@ class Arbiter:
             self._ask_for(ward.seat.device)
             with self._deciding:
                 self._accounts.end(ward, done=done)
+                self._tell()
             self.nudge()
 
     def _enter(self, ward: Ward) -> None:
@@ -119,22 +127,30 @@ class Arbiter:
         deadline = since + self._rules.patience
         wish = self._accounts.wish(ward, since)
         self.gpus.forget()
-        while True:
-            seen = self._changes
-            self._ask_for(wish.device)
+        try:
+            while True:
+                seen = self._changes
+                self._ask_for(wish.device)
+                with self._neighbours.turn(), self._deciding:
+                    now, leaving = self._clock(), bool(self._leaving)
+                    models = [*self._models(), *self._neighbours.models()]
+                    seat, decision = self._accounts.decide(wish, models, now, self._rules)
+                    if isinstance(decision, Load):
+                        self._accounts.begin(ward, wish, seat)
+                        self._tell()
+                        return
+                    # One after the other: what is just leaving may be enough.
+                    if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
+                        self._unload(decision.unload, f"to make room for {wish}")
+                    ask = decision.ask if isinstance(decision, MakeRoom) else ()
+                    self._neighbours.ask(ward, ask, f"to make room for {wish}")
+                # What its own old object still has is about to come back.
+                if isinstance(decision, Refuse) and not (ward.slot.leaving and now < deadline):
+                    raise decision.error
+                self._pause(seen, LOOK)
+        finally:
             with self._deciding:
-                now, leaving = self._clock(), bool(self._leaving)
-                seat, decision = self._accounts.decide(wish, self._models(), now, self._rules)
-                if isinstance(decision, Load):
-                    self._accounts.begin(ward, wish, seat)
-                    return
-                # One after the other: what is just leaving may be enough.
-                if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
-                    self._unload(decision.unload, f"to make room for {wish}")
-            # What its own old object still has is about to come back.
-            if isinstance(decision, Refuse) and not (ward.slot.leaving and now < deadline):
-                raise decision.error
-            self._pause(seen, LOOK)
+                self._neighbours.ask(ward, ())
 
     def _ask_for(self, device: str) -> None:
         """Have the numbers of GPUs anew, where they matter; not under the lock, which others wait for."""
@@ -145,14 +161,35 @@ class Arbiter:
         """Those of this host, once for each device that they take memory of."""
         found = self._accounts.coming()
         for ward in self._wards():
-            leased, leaving = ward.slot.served, ward in self._leaving or ward.slot.state == DRAINING
-            if leased is not None or leaving:
+            leased, state = ward.slot.served, ward.slot.state
+            leaving = ward in self._leaving or state == DRAINING
+            # Its load is over, and what it took is known; it serves in a moment.
+            landing = state == WARMING and not self._accounts.loads(ward)
+            if leased is not None or leaving or landing:
                 calls = 0 if leased is None else leased.inside
-                running = calls + leaving + ward.slot.busy
+                running = calls + leaving + landing + ward.slot.busy
                 keep = ward.settings.upkeep.keep
                 for device, taken in ward.takes.items():
                     found.append(Model(ward.name, taken, device, running=running, keep=keep, used=ward.used_at))
         return found
+
+    def _tell(self) -> None:
+        """Have the other hosts see what is here. `_deciding` is held."""
+        # Where nobody looks at what they ask for they must not wait for it.
+        self._neighbours.tell(model if self._looks else model._replace(keep=True) for model in self._models())
+
+    def _answer(self) -> None:
+        """Let go of what other hosts ask for, where it is idle; and tell them what has changed here."""
+        asked = self._neighbours.asked()
+        with self._deciding:
+            models = self._models()
+            stale = {model.name for model in models if model.used > asked.get(model.name, (NEVER, ""))[0]}
+            if stale or self._neighbours.differ(models):
+                self._tell()
+            for model in idle(models, self._clock(), self._rules):
+                # One that was used since they saw it may not be the one whose turn it is to go.
+                if model.name in asked and model.name not in stale:
+                    self._unload([model.name], asked[model.name][1])
 
     def _unload(self, names: Iterable[str], why: str) -> None:
         """Begin to. Not waited for here: a call that came in at the last moment may take as long as it does."""
@@ -173,6 +210,8 @@ class Arbiter:
         finally:
             self._leaving.discard(ward)
             self.gpus.forget()
+            with self._deciding:
+                self._tell()
             self.nudge()
 
     def _pause(self, seen: int, seconds: float | None) -> None:
@@ -187,15 +226,14 @@ class Arbiter:
             seen = self._changes
             if self._stopped:
                 return
-            if not any(ward.slot.served is not None for ward in self._wards()):
-                self._pause(seen, None)
-                continue
+            here = any(ward.slot.served is not None for ward in self._wards())
             try:
-                self.look()
+                self._answer()
+                if here:
+                    self.look()
             except Exception:  # a fault of ours, or no further descriptors: the models go on, the next look may do
                 logger.exception("memory could not be looked after")
-            with self._news:
-                self._news.wait_for(lambda: self._stopped, BEAT)
+            self._pause(seen, BEAT if here else None)
 
     def look(self) -> None:
         """Do what is to be done about memory now; nothing while models are leaving, which may be enough."""

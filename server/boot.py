@@ -22,12 +22,15 @@ class Boot(NamedTuple):
     elsewhere: dict[str, Any]  # the models of other hosts
     cell: int | None  # its place on the board
     journal: int
+    neighbours: int  # see `machine.neighbours`
+    number: int  # of this host there
     deaths: list[list[Any]]  # see `suspects`
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What the host inherits besides its standard streams."""
-        return self.listener, self.lifeline, self.journal
+        given = self.listener, self.lifeline, self.journal, self.neighbours
+        return tuple(fd for fd in given if fd >= 0)
 
     def to_file(self) -> int:
         """A descriptor to read it from."""

@@ -32,6 +32,7 @@ from .elsewhere import Elsewhere
 from .journal import Journal
 from .layout import instance_of
 from .machine.gpus import Gpus
+from .machine.neighbours import Neighbours
 from .machine.purse import Purse
 from .messages import Messages
 from .metrics.meter import Meter
@@ -59,7 +60,7 @@ def main() -> int:
         lambda: reply.current.call,
     )
     faulthandler.enable()
-    for fd in (boot.listener, boot.lifeline, boot.journal):
+    for fd in boot.descriptors:
         os.set_inheritable(fd, False)
     reporter = Reporter(Messages(socket.socket(fileno=boot.lifeline)))
     try:
@@ -86,6 +87,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         batches=not alone,
         purse=_purse(boot),
         gpus=Gpus(settings.devices, boot.supervisor, instance_of(boot.name)),
+        neighbours=Neighbours(boot.neighbours, boot.number),
     )
     service = Service(
         socket.socket(fileno=boot.listener),

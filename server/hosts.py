@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import selectors
+from bisect import insort
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from sharedmodel.board import Board
+from sharedmodel.errors import BadArgument
 
 from . import messages
 from .death import Death
 from .keeper import NEVER, Keeper, Report
 from .layout import FIRST, hosts_of, isolated, planned, posts
 from .machine.cores import cores
+from .machine.neighbours import MOST, Neighbours
 from .place import QUARANTINE, Place
 from .settings import Settings
 from .suspects import Suspects
@@ -40,7 +44,8 @@ class Hosts:
         self._going: list[Keeper] = []  # retired, and not gone yet
         self._settings = Settings()
         self._board: Board | None = None
-        self._cells: dict[str, int] = {}
+        self._neighbours = Neighbours.create()
+        self._numbers = list(range(MOST))  # that no host has
         self._started = False
         self._suspects = Suspects()
 
@@ -59,7 +64,7 @@ class Hosts:
         """
         settings = planned(settings, cores().usable)
         wanted = {post.name: post.settings(settings) for post in posts(settings)} | {QUARANTINE: settings}
-        begun = {name: self._keeper(name, own) for name, own in wanted.items() if name not in self._keepers}
+        begun = self._begun({name: own for name, own in wanted.items() if name not in self._keepers})
         self._settings = settings
         for name in [name for name in self._keepers if name not in wanted]:
             keeper = self._keepers.pop(name)
@@ -74,13 +79,29 @@ class Hosts:
             for keeper in begun.values():
                 keeper.start()
 
+    def _begun(self, wanted: dict[str, Settings]) -> dict[str, Keeper]:
+        if len(wanted) > len(self._numbers):
+            raise BadArgument(f"these settings ask for more hosts than there can be, {MOST}")
+        found: dict[str, Keeper] = {}
+        try:
+            for name, settings in wanted.items():
+                found[name] = self._keeper(name, settings)
+        except BaseException:
+            for keeper in found.values():
+                self._let_go(keeper)
+            raise
+        return found
+
     def _keeper(self, name: str, settings: Settings) -> Keeper:
+        addressed = name not in (FIRST, QUARANTINE)
+        if addressed and self._board is None:
+            self._board = Board.create(self._place.board)
         keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died)
-        if name not in (FIRST, QUARANTINE):
-            if self._board is None:
-                self._board = Board.create(self._place.board)
-            keeper.board = self._board
-            keeper.cell = self._cells.setdefault(name, len(self._cells))
+        number = self._numbers.pop(0)
+        keeper.neighbours = Neighbours(self._neighbours, number)
+        keeper.neighbours.clear()
+        if addressed:
+            keeper.board, keeper.cell = self._board, number
         return keeper
 
     def start(self) -> None:
@@ -153,11 +174,16 @@ class Hosts:
                 keeper.expire(now)
         for keeper in [keeper for keeper in self._going if keeper.gone]:
             self._going.remove(keeper)
-            keeper.close()
+            self._let_go(keeper)
+
+    def _let_go(self, keeper: Keeper) -> None:
+        keeper.close()
+        insort(self._numbers, keeper.neighbours.number)
 
     def close(self) -> None:
         for keeper in [*self, *self._going]:
             keeper.close()
+        os.close(self._neighbours)
         if self._board is not None:
             self._place.unlink(self._place.board)
 

@@ -22,6 +22,7 @@ from .child import Child
 from .death import Death, Restarts
 from .door import Door
 from .journal import Journal
+from .machine.neighbours import Neighbours
 from .place import QUARANTINE, Place
 from .settings import Settings
 
@@ -60,8 +61,10 @@ class Keeper:
         self._postponed = ""
         self.cell: int | None = None
         self.board: Board | None = None
+        self.neighbours = Neighbours()
         self.elsewhere: dict[str, Any] = {}
         self.deaths: list[list[Any]] = []
+        self.listener = place.listen(self.address, settings.group)
         self._journal_fd = Journal.create()
         self.journal = Journal(self._journal_fd)
         self._kill_at = NEVER
@@ -70,7 +73,6 @@ class Keeper:
         self._selector = selector
         self._report = report
         self._ended = ended
-        self.listener = place.listen(self.address, settings.group)
         self._door = Door(self.listener, selector)
 
     def __str__(self) -> str:
@@ -110,7 +112,7 @@ class Keeper:
     def _boot(self) -> Boot:
         return Boot(
             self.listener.fileno(), -1, os.getpid(), self._place.directory, self.settings, self.name,
-            self.elsewhere, self.cell, self._journal_fd, self.deaths,
+            self.elsewhere, self.cell, self._journal_fd, self.neighbours.fd, self.neighbours.number, self.deaths,
         )  # fmt: skip
 
     def _died(self) -> None:
@@ -120,6 +122,7 @@ class Keeper:
         self._kill_at = self._beat_due = NEVER
         if self.board is not None and self.cell is not None:
             self.board[self.cell] = DOWN
+        self.neighbours.clear()
         if not self.retired:
             self._plan_next(death)
             if self.on_demand:
@@ -229,6 +232,7 @@ class Keeper:
             os.close(self._journal_fd)
             self._journal_fd = -1
             self.journal.close()
+            self.neighbours.close()
 
     # -- time ------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from .beat import Beat
 from .lease import Leased
 from .machine.governor import CPU
 from .machine.gpus import Gpus
+from .machine.neighbours import Neighbours
 from .machine.purse import Purse
 from .names import full_name
 from .scheduling.calls import Schedule
@@ -43,13 +44,15 @@ class Table:
         batches: bool = True,
         purse: Purse = _OPEN,
         gpus: Gpus | None = None,
+        neighbours: Neighbours | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
 
         ``others``: models that are not here, for the error that names those there are.
         ``batches``: whether calls may run together, where a model's settings say so.
-        ``purse``: the memory that models must do with; ``gpus``: the GPUs that they may run on.
+        ``purse``: the memory that models must do with; ``gpus``: the GPUs that they may run on; ``neighbours``: the
+        hosts that they share these with.
         """
         self._objects = objects
         self._changed = changed
@@ -63,7 +66,7 @@ class Table:
         self._models: dict[str, ModelSettings] = {}
         self._model_of: dict[str, tuple[str, str | None]] = {}
         self.beat = Beat(self._all, clock)
-        self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus)
+        self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus, neighbours=neighbours)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""

@@ -18,7 +18,7 @@ import socket
 import time
 from typing import Any, Final
 
-from . import failure, link, wire
+from . import deadlines, failure, link, wire
 from .errors import DeadlineExceeded, HostLost, ProtocolError
 
 NONCE: Final = 32
@@ -146,14 +146,13 @@ def greet(sock: socket.socket, authkey: bytes | None, shared_memory: bool, timeo
     long as the listening socket lives. Raises HostLost when it goes, DeadlineExceeded when time is up.
     """
     greeting = Greeting(authkey, shared_memory)
-    end = None if timeout is None else time.monotonic() + timeout
+    end = deadlines.after(timeout)
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     try:
         _send(sock, greeting.first)
         while greeting.welcome is None:
-            left = None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
-            if not poller.poll(left):
+            if not poller.poll(deadlines.milliseconds(end)):
                 raise DeadlineExceeded(f"the host did not answer within {timeout:.3g} s")
             data, fds = link.receive(sock, 64 << 10)
             link.close_all(fds)

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
+from . import deadlines
 from .errors import BadArgument, HostUnavailable, NotPermitted
 
 MAX_PATH: Final = 107  # sun_path without its NUL, unix(7)
@@ -124,7 +125,7 @@ def try_connect(address: str) -> socket.socket | None:
 def connect(address: str, timeout: float | None = None) -> socket.socket:
     """A connected, blocking socket. Waits while the backlog is full, at most ``timeout`` seconds."""
     address = check_address(address)
-    end = None if timeout is None else time.monotonic() + timeout
+    end = deadlines.after(timeout)
     pause = _RETRY_FIRST
     while (link := try_connect(address)) is None:
         if end is not None and time.monotonic() > end:

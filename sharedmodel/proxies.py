@@ -9,11 +9,11 @@ Condition over one) is refused by its own rules there; a Lock, a Semaphore and a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from types import GenericAlias
 from typing import Any, ClassVar
 
+from . import deadlines
 from .proxy import BaseProxy, MakeProxyType
 
 
@@ -72,10 +72,10 @@ class ConditionProxy(AcquirerProxy):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """The predicate is asked here, in the caller."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = deadlines.after(timeout)
         while not (result := predicate()):
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
+            left = deadlines.left(end)
+            if left == 0:
                 break
             self.wait(left)
         return result

@@ -145,7 +145,7 @@ class Session:
         """What ``make`` makes, in room that the host is asked for; without any if it refuses this time."""
         try:
             while True:
-                if self.control("grow", nbytes, timeout=None if end is None else deadlines.seconds(end)) is None:
+                if self.control("grow", nbytes, timeout=deadlines.left(end)) is None:
                     self._refused.add(threading.get_ident())
                 try:
                     return make()  # the segment has arrived before the answer

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections import deque
 from typing import Any
 
+from . import deadlines
 from .encoder import ProxyBytes
 from .errors import DeadlineExceeded
 from .session import Session
@@ -50,14 +50,14 @@ class Sessions:
         if session is not None and session.channel.lost is None:
             return session
         self._hook()
-        end = None if timeout is None else time.monotonic() + timeout
+        end = deadlines.after(timeout)
         gate = self._gates.setdefault(address, threading.RLock())
         held: deque[bool] = deque()
         try:
-            held.extend(map(gate.acquire, (True,), (-1.0 if timeout is None else timeout,)))  # see `Session._send`
+            held.extend(map(gate.acquire, (True,), (deadlines.seconds(end),)))  # see `Session._send`
             if not held[0]:
                 raise DeadlineExceeded(f"{address} did not answer within {timeout:.3g} s")
-            return self._opened(address, None if end is None else max(0.0, end - time.monotonic()))
+            return self._opened(address, deadlines.left(end))
         finally:
             if held and held[0]:
                 gate.release()

@@ -6,75 +6,24 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from sharedmodel.errors import LoadFailed, NotEnoughMemory
-from sharedmodel.objects import Objects
 from sharedmodel.server.accounts import expected
 from sharedmodel.server.machine.estimate import LEAST
-from sharedmodel.server.settings import ModelSettings, Upkeep
-from sharedmodel.server.table import Table
+from sharedmodel.server.settings import ModelSettings
 
-from .hoards import Hoard, Vault
+from .hoards import Hoard, House, left_alone
 from .servers import until
-
-
-class House:
-    """A host's table, its time running ahead as the test wants it, and threads that ask for loads."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.ahead = 0.0
-        self.table = Table(Objects(), purse=Vault(), clock=lambda: time.monotonic() + self.ahead)
-        self._pool = pool
-
-    def add(self, name: str, size: int, *, known: bool = True, **upkeep: Any) -> None:
-        """A model; ``known``: what it takes is known, it was loaded and unloaded once."""
-        self.table.add(name, ModelSettings(factory="tests.hoards:Hoard", args=[size], upkeep=Upkeep(**upkeep)))
-        if known:
-            self.table.load(name)
-            self.table.unload(name)
-
-    def load(self, *names: str) -> None:
-        """Load them, and let enough time pass for each to be let alone no more."""
-        for name in names:
-            self.table.load(name)
-            self.ahead += 2
-
-    def loading(self, name: str) -> Future[Any]:
-        return self._pool.submit(self.table.load, name)
-
-    def obj(self, name: str) -> Any:
-        return self.table._wards[name].slot.wait().obj
-
-    def call(self, name: str, method: str = "touch") -> Any:
-        return self.table._wards[name].slot.wait().method(method)()
-
-    def busy(self, name: str) -> Future[Any]:
-        """A call that runs until its model is told."""
-        held = self._pool.submit(self.call, name, "wait")
-        assert self.obj(name).inside.wait(20)
-        return held
-
-    def states(self) -> dict[str, str]:
-        return {name: told["state"] for name, told in self.table.states().items()}
-
-    def waits(self, future: Future[Any]) -> None:
-        """Until its load has been told to wait."""
-        arbiter = self.table.arbiter
-        until(lambda: bool(arbiter._news._waiters), lambda: "it does not wait")  # type: ignore[attr-defined]
-        assert not future.done()
 
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    Hoard.held = 0
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, left_alone():
         yield House(pool)
-    kinds = ("load-", "unload-")
-    until(lambda: not [t for t in threading.enumerate() if t.name.startswith(kinds)], lambda: "threads are at work")
 
 
 def test_a_load_that_does_not_fit_unloads_the_least_recently_used_model(house: House) -> None:

@@ -69,7 +69,7 @@ def test_a_call_on_an_event_loop_ends_in_time_too(runtime: str, connected: bool)
 
 def test_a_deadline_that_never_comes_is_none(runtime: str) -> None:
     with running_server(ECHO, runtime) as server:
-        echo = connect(server.address).model("echo", timeout=float("inf"))
+        echo = connect(server.address, timeout=float("inf")).model("echo", timeout=float("inf"))
         with stopped_host(server):
             answer = in_thread(lambda: echo.add(1, 2))
             until(lambda: SESSIONS.current(server.address).reader.lock.locked())

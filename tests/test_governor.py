@@ -40,12 +40,18 @@ models = st.lists(
         running=st.sampled_from([0, 0, 2]),
         keep=st.sampled_from([False, False, True]),
         used=st.floats(0, NOW),
+        host=st.sampled_from([None, None, 1]),
     ),
     max_size=7,
     unique_by=lambda model: model.name,
 )
 requests = st.builds(Request, name=st.sampled_from("abxyz"), need=amounts, since=st.floats(60, NOW))
 devices = st.builds(Device, name=st.just("cpu"), budget=amounts, in_use=amounts)
+
+
+def coming(model: Model, request: Request) -> bool:
+    """Whether that is the load that asks."""
+    return model.loading and model.name == request.name and model.host is None
 
 
 def ask(need: int, *loaded: Model, budget: int = 100, used: int = 0, now: float = NOW, since: float = NOW) -> Any:
@@ -127,7 +133,7 @@ def test_a_refusal_crosses_with_its_numbers() -> None:
 @given(requests, devices, models)
 def test_a_load_never_goes_over_the_budget(request: Request, device: Device, loaded: list[Model]) -> None:
     if admit(request, device, loaded, NOW, RULES) == Load():
-        others = [m for m in loaded if m.device == "cpu" and not (m.loading and m.name == request.name)]
+        others = [m for m in loaded if m.device == "cpu" and not coming(m, request)]
         assert in_use(device, others) + request.need <= device.budget or request.need == 0
 
 
@@ -138,8 +144,9 @@ def test_room_is_made_of_idle_models_only_and_of_no_more_than_it_takes(
     decision = admit(request, device, loaded, NOW, RULES)
     if not isinstance(decision, MakeRoom):
         return
-    here = {m.name: m for m in loaded if m.device == "cpu" and not (m.loading and m.name == request.name)}
-    gone = [here[name] for name in decision.unload]
+    here = {m.name: m for m in loaded if m.device == "cpu" and not coming(m, request)}
+    gone = [*(here[name] for name in decision.unload), *decision.ask]
+    assert [m.host for m in gone] == [None] * len(decision.unload) + [1] * len(decision.ask)
     assert not any(m.running or m.keep or m.loading or m.name == request.name or m.used > NOW - 1 for m in gone)
     missing = request.need - device.budget + in_use(device, here.values())
     assert sum(m.taken for m in gone) >= missing > 0
@@ -177,10 +184,13 @@ def test_the_decision_does_not_depend_on_the_order_of_the_models(
     assert told(admit(request, device, loaded, NOW)) == told(admit(request, device, shuffled, NOW))
 
 
-@given(st.lists(st.builds(Model, name=st.uuids().map(str), taken=amounts, used=amounts)), st.integers(1, 300))
+@given(
+    st.lists(st.builds(Model, name=st.uuids().map(str), taken=amounts, used=amounts, host=st.none())),
+    st.integers(1, 300),
+)
 def test_what_is_chosen_is_enough_or_nothing_is(loaded: list[Model], missing: int) -> None:
     chosen = least_used(loaded, missing)
-    freed = sum(model.taken for model in loaded if model.name in (chosen or ()))
+    freed = sum(model.taken for model in chosen or ())
     assert (chosen is None) == (sum(model.taken for model in loaded) < missing)
     assert chosen is None or freed >= missing
 

@@ -16,24 +16,28 @@ import pytest
 
 from sharedmodel.errors import LoadFailed, NotEnoughMemory
 from sharedmodel.objects import Objects
+from sharedmodel.server.machine.governor import Model
 from sharedmodel.server.machine.gpus import Gpus
+from sharedmodel.server.machine.neighbours import Neighbours
 from sharedmodel.server.machine.purse import Purse
 from sharedmodel.server.settings import ModelSettings, Upkeep
 from sharedmodel.server.table import Table
 
 from .cards import MIB, Cards
-from .hoards import Hoard, Vault
+from .hoards import Hoard, Vault, members
 from .servers import until
 
 
 class Shop:
     """A host's table, and the cards that its models run on; its time runs ahead as the test wants it."""
 
-    def __init__(self, cards: Cards, budgets: dict[str, int], purse: Purse) -> None:
+    def __init__(
+        self, cards: Cards, budgets: dict[str, int], purse: Purse, neighbours: Neighbours | None = None
+    ) -> None:
         self.ahead = 0.0
         self.cards = cards
         gpus = Gpus({name: size * MIB for name, size in budgets.items()}, clock=self.now)
-        self.table = Table(Objects(), purse=purse, gpus=gpus, clock=self.now)
+        self.table = Table(Objects(), purse=purse, gpus=gpus, neighbours=neighbours, clock=self.now)
 
     def now(self) -> float:
         return time.monotonic() + self.ahead
@@ -76,9 +80,9 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     Hoard.held = 0
     shops: list[Shop] = []
 
-    def opening(*totals: int, purse: Purse | None = None, **budgets: int) -> Shop:
+    def opening(*totals: int, purse: Purse | None = None, neighbours: Neighbours | None = None, **budgets: int) -> Shop:
         named = {name.replace("_", ":"): size for name, size in budgets.items()}
-        shops.append(Shop(Cards(tmp_path, monkeypatch, *totals), named, purse or Vault()))
+        shops.append(Shop(Cards(tmp_path, monkeypatch, *totals), named, purse or Vault(), neighbours))
         return shops[0]
 
     yield opening
@@ -272,6 +276,15 @@ def test_each_instance_in_a_host_of_its_own_begins_with_another_gpu(
         table.add("a", settings)
         assert table.load("a")["device"] == f"cuda:{first % 2}"
         table.close()
+
+
+def test_what_another_host_has_only_begun_to_load_on_a_gpu_counts(opened: Callable[..., Shop]) -> None:
+    with members() as member:
+        member(1).tell([Model("b", 700 * MIB, "cuda:1", loading=True)])
+        shop = opened(1000, 1200, neighbours=member(0))
+        shop.add("a", "cuda", 600, known=False)
+        shop.load("a")
+        assert shop.where() == {"a": "cuda:0"}
 
 
 NO_GPU = [

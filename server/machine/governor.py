@@ -24,7 +24,8 @@ CPU: Final = "cpu"
 
 class Model(NamedTuple):
     """A model that is loaded, or loading. ``taken``: bytes, or what it will take. ``running``: calls.
-    ``keep``: never unloaded to make room. ``used``: when it was last called, or loaded."""
+    ``keep``: never unloaded to make room. ``used``: when it was last called, or loaded. ``host``: the number of another
+    host that has it, None: this one."""
 
     name: str
     taken: int
@@ -33,6 +34,7 @@ class Model(NamedTuple):
     running: int = 0
     keep: bool = False
     used: float = 0.0
+    host: int | None = None
 
 
 class Device(NamedTuple):
@@ -66,9 +68,11 @@ class Load:
 
 @dataclass(frozen=True)
 class MakeRoom:
-    """Unload these, the longest unused first, then ask again: memory may not come back in full."""
+    """Unload these, the longest unused first, then ask again: memory may not come back in full. ``ask``: models of
+    other hosts, which unload them if they are still idle."""
 
     unload: tuple[str, ...]
+    ask: tuple[Model, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ _BEST: Final = (Load, MakeRoom, Wait, Refuse)
 
 def admit(request: Request, device: Device, models: Iterable[Model], now: float, rules: Rules = _RULES) -> Decision:
     """What to do about a load. ``models``: all others that are loaded or loading, its own old copy too."""
-    models = [model for model in models if not (model.loading and model.name == request.name)]
+    models = [model for model in models if not (model.loading and model.name == request.name and model.host is None)]
     here = sorted((model for model in models if model.device == device.name), key=_age)
     missing = request.need - (device.budget - in_use(device, here))
     if missing <= 0:
@@ -101,7 +105,8 @@ def admit(request: Request, device: Device, models: Iterable[Model], now: float,
     others = [model for model in here if not model.keep and model.name != request.name]
     unload = least_used(idle(others, now, rules), missing)
     if unload is not None:
-        return MakeRoom(unload)
+        own = tuple(model.name for model in unload if model.host is None)
+        return MakeRoom(own, tuple(model for model in unload if model.host is not None))
     fits = _may_fit(request, device, here, others)
     deadline = request.since + rules.patience
     if not fits or now >= deadline:
@@ -149,7 +154,7 @@ def idle(models: Iterable[Model], now: float, rules: Rules = _RULES) -> list[Mod
     return [model for model in models if not model.keep and _is_idle(model, now, rules)]
 
 
-def least_used(models: Iterable[Model], missing: int) -> tuple[str, ...] | None:
+def least_used(models: Iterable[Model], missing: int) -> tuple[Model, ...] | None:
     """Which to unload for ``missing`` bytes: the longest unused, and none of them in vain. None: not enough."""
     chosen: list[Model] = []
     total = 0
@@ -163,11 +168,11 @@ def least_used(models: Iterable[Model], missing: int) -> tuple[str, ...] | None:
         if total - model.taken >= missing:
             chosen.remove(model)
             total -= model.taken
-    return tuple(model.name for model in chosen)
+    return tuple(chosen)
 
 
-def _age(model: Model) -> tuple[float, str]:
-    return model.used, model.name
+def _age(model: Model) -> tuple[float, str, int]:
+    return model.used, model.name, -1 if model.host is None else model.host
 
 
 def _is_idle(model: Model, now: float, rules: Rules) -> bool:

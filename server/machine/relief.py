@@ -81,5 +81,5 @@ class Relief:
         if self._taken < len(self._gentle):
             return self._gentle[self._taken]
         # For a stall nobody says how much is missing: one model, then look again.
-        names = least_used(spare, min(max(over, 1), sum(model.taken for model in spare)))
-        return Unload(names) if names else None
+        chosen = least_used(spare, min(max(over, 1), sum(model.taken for model in spare)))
+        return Unload(tuple(model.name for model in chosen)) if chosen else None
