@@ -71,6 +71,7 @@ class Arbiter:
         self._relief = Relief(rules=rules)
         self._deciding = threading.Lock()  # held while memory is measured, and by nobody who is in a hurry
         self._leaving: set[Ward] = set()
+        self._left_at = float("-inf")  # the last of them
         self._news = threading.Condition()
         self._changes = 0
         self._stopped = False
@@ -116,11 +117,13 @@ class Arbiter:
             done = True
         finally:
             self.gpus.forget()
-            self._ask_for(ward.seat.device)
-            with self._deciding:
-                self._accounts.end(ward, done=done)
-                self._tell()
-            self.nudge()
+            try:
+                self._ask_for(ward.seat.device)
+            finally:
+                with self._deciding:
+                    self._accounts.end(ward, done=done)
+                    self._tell()
+                self.nudge()
 
     def _enter(self, ward: Ward) -> None:
         since = self._clock()
@@ -196,6 +199,7 @@ class Arbiter:
         for ward in self._wards():
             if ward.name in names and ward not in self._leaving:
                 self._leaving.add(ward)
+                self._left_at = self._clock()
                 task = threading.Thread(target=self._let_go, args=(ward, why), name=f"unload-{ward.name}", daemon=True)
                 try:
                     task.start()
@@ -236,8 +240,8 @@ class Arbiter:
             self._pause(seen, BEAT if here else None)
 
     def look(self) -> None:
-        """Do what is to be done about memory now; nothing while models are leaving, which may be enough."""
-        if self._leaving:
+        """Do what is to be done about memory now; nothing while models are just leaving, which may be enough."""
+        if self._leaving and self._clock() < self._left_at + self._rules.patience:
             return
         device, some = self._purse.device(roughly=True), pressure().some
         if device.in_use > _FULL * device.budget:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
+from sharedmodel import wire
 from sharedmodel.errors import ProtocolError
 
 from . import messages
@@ -23,7 +24,6 @@ from .machine import oom
 from .messages import Messages
 
 Report = Callable[[int, list[Any]], None]
-_SEND_TIMEOUT: Final = 1.0
 
 
 class Child:
@@ -67,20 +67,57 @@ class Child:
         finally:
             theirs.close()
             os.close(stdin)
-        ours.settimeout(_SEND_TIMEOUT)
+        ours.setblocking(False)  # one host that does not read must not hold up the others
         self.lifeline = Messages(ours)
+        self._selector: selectors.BaseSelector | None = None
+        self._unsent: dict[int, bytes] = {}  # by kind
+        self._sending = memoryview(b"")
 
     def watch(self, selector: selectors.BaseSelector, died: Callable[[], None], report: Report) -> None:
         """Have ``died`` called at its end and ``report`` for each message that is not kept here."""
+        self._selector = selector
+        self._ready = lambda: self._exchange(selector, report)
         selector.register(self.pidfd, selectors.EVENT_READ, died)
-        selector.register(self.lifeline.sock, selectors.EVENT_READ, lambda: self._read(selector, report))
+        selector.register(self.lifeline.sock, selectors.EVENT_READ, self._ready)
 
-    def _read(self, selector: selectors.BaseSelector, report: Report) -> None:
+    # -- what is said ----------------------------------------------------------------------------------
+
+    def tell(self, kind: int, *values: Any) -> bool:
+        """Say something to it, now or when it reads again: of each kind what was said last. False at its end."""
+        self._unsent[kind] = wire.frame([kind, *values])
+        self._send()
+        return not self._heard
+
+    def _send(self) -> None:
+        if self._heard or self._selector is None:
+            return
+        waits = False
+        try:
+            while self._sending or self._unsent:
+                if not self._sending:
+                    self._sending = memoryview(self._unsent.pop(next(iter(self._unsent))))
+                self._sending = self._sending[self.lifeline.sock.send(self._sending) :]
+        except BlockingIOError:
+            waits = True
+        except OSError:  # its end is told by its process
+            self._unsent.clear()
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
+        if self._selector.get_key(self.lifeline.sock).events != wanted:
+            self._selector.modify(self.lifeline.sock, wanted, self._ready)
+
+    def _exchange(self, selector: selectors.BaseSelector, report: Report) -> None:
+        self._send()
+        self._read(selector, report)
+
+    def _read(self, selector: selectors.BaseSelector, report: Report) -> bool:
+        """Whether anything came."""
         if self._heard:
-            return  # reaped by an event of the same round
+            return False  # reaped by an event of the same round
         try:
             received = self.lifeline.receive()
-        except ProtocolError:
+        except ProtocolError as exc:
+            self.fault = self.fault or f"it told its supervisor what can't be read: {exc}"
+            self.kill()
             received = None
         if received is None:
             self._heard = True
@@ -88,6 +125,7 @@ class Child:
         for kind, *values in received or ():
             self._note(kind, values)
             report(kind, values)
+        return bool(received)
 
     def _note(self, kind: int, values: list[Any]) -> None:
         if kind == messages.SERVING:
@@ -144,6 +182,9 @@ class Child:
         )  # fmt: skip
 
     def _drain(self, selector: selectors.BaseSelector) -> None:
-        # Its last words may still be in the socket.
-        while not self._heard:
-            self._read(selector, lambda kind, values: None)
+        # Its last words may still be in the socket, which something that it started may still have open.
+        while self._read(selector, lambda kind, values: None):
+            pass
+        if not self._heard:
+            self._heard = True
+            selector.unregister(self.lifeline.sock)

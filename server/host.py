@@ -162,7 +162,7 @@ def _finish(service: Service, table: Table, grace: float) -> None:
     table.hurry()
     closing = threading.Thread(target=service.close, args=(grace,), daemon=True)
     closing.start()
-    closing.join(grace)
+    closing.join(min(grace, threading.TIMEOUT_MAX))
     table.close()
 
 

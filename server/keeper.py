@@ -155,12 +155,14 @@ class Keeper:
 
     def tell(self, kind: int, *values: Any) -> bool:
         """Say something to the host; False where there is none that listens."""
-        return self.child is not None and self.child.serving and self.child.lifeline.send(kind, *values)
+        return self.child is not None and self.child.serving and self.child.tell(kind, *values)
 
     # -- its end ---------------------------------------------------------------------------------------
 
     def restart(self, why: str, settings: Settings | None = None) -> None:
         """End the host; the next one, with new settings if they are given, is started when it is gone."""
+        if self.retired:
+            return
         if settings is not None:
             self.settings = settings
         if self.child is None and not self._dozes:
@@ -219,8 +221,9 @@ class Keeper:
 
     def close(self) -> None:
         """Let go of everything, the host's process first."""
+        if not self.retired:  # else it is unlinked, and may be another's by now
+            self._place.unlink(self.address)
         self.retired = True
-        self._place.unlink(self.address)
         if self.child is not None:
             self.child.kill()
             self.child.reap(self._selector, self.journal)
@@ -261,7 +264,7 @@ class Keeper:
             return "stopping"
         if self._dozes:
             return "ready"
-        if self.restarts.failing:
+        if self.restarts.failing and not self.on_demand:
             return "failing"
         if self.child is None:
             return "waiting"

@@ -49,9 +49,14 @@ class Messages:
         return True
 
     def receive(self) -> list[list[Any]] | None:
-        """The messages that have come, waiting for some; None at the end. Raises ProtocolError."""
+        """The messages that have come, waiting for some where the socket blocks; None at the end.
+
+        Raises ProtocolError.
+        """
         try:
             data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return []
         except OSError:
             return None
         if not data:

@@ -27,4 +27,7 @@ def again(settings: Settings) -> Settings:
         raise BadArgument(done.stderr.strip() or f"exit code {done.returncode}")
     # Where it serves and whom it lets in was settled when the sockets were made.
     kept = {name: getattr(settings, name) for name in ("runtime_dir", "group", "idle_exit", "embedded")}
-    return dataclasses.replace(Settings.from_json(done.stdout), **kept)
+    try:
+        return dataclasses.replace(Settings.from_json(done.stdout), **kept)
+    except (ValueError, TypeError, KeyError) as exc:  # of a package that was replaced while this one serves
+        raise BadArgument(f"another version than the one that serves has read it: restart the server ({exc})") from exc

@@ -38,6 +38,7 @@ class Reporter:
         self._lifeline = lifeline
         self._lock = threading.Lock()
         self._settled = False
+        self._changing = False
         self.load: Load | None = None
         self.meter: Meter | None = None
         self._stopped = threading.Event()
@@ -51,7 +52,7 @@ class Reporter:
         with self._lock:  # looked at and told in one: the last word shall not be an old one
             settled = table.settled  # before the states: they shall not be older than this
             self._lifeline.send(messages.STATES, table.states())
-            if not self._settled and settled:
+            if not self._settled and settled and not self._changing:
                 self._settled = True
                 if self.load is not None:
                     self.load.up()
@@ -60,8 +61,12 @@ class Reporter:
     def models(self, table: Table, models: dict[str, dict[str, Any]]) -> None:
         """The host is to serve these from now on; it says anew when it has settled."""
         with self._lock:
-            self._settled = False
-        table.apply({name: ModelSettings(**model) for name, model in models.items()})
+            self._settled, self._changing = False, True  # before those to come are there, those that go have settled
+        try:
+            table.apply({name: ModelSettings(**model) for name, model in models.items()})
+        finally:
+            self._changing = False
+            self.changed(table)
 
     def start(self, service: Service, table: Table, news: News, idle_exit: float | None) -> None:
         self.say(messages.SERVING)

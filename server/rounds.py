@@ -59,6 +59,11 @@ class Rounds:
         self._singing = False
         self._due = now + self._every if self._every else NEVER
 
+    def put_off(self, what: str) -> None:
+        """What `look` has asked for could not be begun: it asks for it again."""
+        self._singing = self._gone = False
+        self._rested = self._rested and what != REST
+
     def next(self, now: float) -> float:
         """When to look again."""
         if self._gone:

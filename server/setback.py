@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from sharedmodel import failure
 from sharedmodel.errors import LoadFailed, NotEnoughMemory, RemoteTraceback
 
 from .canary import CanaryFailed
+
+MOST: Final = 4_000  # characters of what is told of each state, by every host and at each change
+_TRACE: Final = 40_000
 
 
 class Setback(NamedTuple):
@@ -23,13 +27,13 @@ class Setback(NamedTuple):
     @classmethod
     def of(cls, flight: int, name: str, exc: BaseException) -> Setback:
         """What an exception told of a load of model ``name``."""
-        text = _plain(str(exc))
+        text = brief(failure.words_of(exc))
         if isinstance(exc, NotEnoughMemory):
             return cls(flight, text, text=text, numbers=(exc.needed, exc.in_use, exc.budget, exc.freeable))
         what = text if isinstance(exc, CanaryFailed) else f"{type(exc).__name__}: {text}"
-        trace = _plain("".join(traceback.format_exception(exc)))
+        trace = _plain("".join(traceback.format_exception(exc))[-_TRACE:])
         type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
-        return cls(flight, _plain(f"model {name!r} could not be loaded: {what}"), trace, type_name, text)
+        return cls(flight, brief(f"model {name!r} could not be loaded: {what}"), trace, type_name, text)
 
     def error(self) -> LoadFailed:
         """To be raised to who waited for it."""
@@ -38,6 +42,11 @@ class Setback(NamedTuple):
         exc = LoadFailed(self.reason, self.type_name, self.text)
         exc.__cause__ = RemoteTraceback(self.trace)
         return exc
+
+
+def brief(text: str) -> str:
+    """Its beginning, which is all of most; it can be sent to anybody."""
+    return _plain(text if len(text) <= MOST else f"{text[:MOST]}…")
 
 
 def _plain(text: str) -> str:

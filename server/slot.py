@@ -21,7 +21,7 @@ from .drain import close, drain
 from .lease import Leased
 from .lifecycle import FAILED, Life, Step
 from .progress import Progress, heard_by
-from .setback import Setback
+from .setback import Setback, brief
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -202,6 +202,7 @@ class Slot:
 
     def _on(self, event: str, why: str) -> None:
         """Take an event in, under the lock."""
+        why = brief(why)
         before = self.state
         step = self._life.on(event, self._clock(), why, time.time())
         self._log(before, step, why)
@@ -236,13 +237,12 @@ class Slot:
                     self._on(lifecycle.MADE, "")
                 self._changed()
                 found = self._work.warm(fresh)
+            leaver = self._land(fresh, number, self._clock() - started, found)
+            fresh = None
         except BaseException as exc:  # SystemExit of a factory must not be silence
             with self._condition:
                 self._land_failed(number, exc)
             leaver = None
-        else:
-            leaver = self._land(fresh, number, self._clock() - started, found)
-            fresh = None
         self._changed()
         if fresh is not None:
             drain(self.name, fresh)
@@ -251,10 +251,10 @@ class Slot:
     def _land(self, fresh: Leased, number: int, seconds: float, found: str) -> Leased | None:
         """The new object serves; the one to let go of."""
         with self._condition:
+            self._work.show(fresh)  # an adapter has its say in this: should it fail, nothing has changed
             leaver, self.served = self.served, fresh
             self.seconds = seconds
             self._on(lifecycle.WARM, f"{'replaced' if leaver else 'loaded'} in {seconds:.1f} s{found}")
-            self._work.show(fresh)
             self._land_at(number)
         return leaver
 

@@ -18,7 +18,7 @@ import selectors
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
@@ -38,6 +38,9 @@ from .retire import Retirement
 from .settings import ModelSettings, Settings
 from .signals import Signals, terminal_is_gone
 from .standing import Standing
+
+_LONG: Final = 1.0  # seconds of a round, after which it is looked for what came meanwhile before anything is too late
+_AFTER_FAULT: Final = 0.2
 
 logger = logging.getLogger("sharedmodel.supervisor")
 
@@ -80,13 +83,25 @@ class Supervisor:
             self.hosts.start()
             self._herald.look(self.hosts)
             while not (self.stopping and self.hosts.gone):
-                for key, _ in self._selector.select(self._timeout()):
-                    key.data()
-                self._due(time.monotonic())
+                try:
+                    self._round()
+                except Exception:  # a fault of ours must neither end the hosts nor spin
+                    logger.exception("a fault in the supervisor")
+                    time.sleep(_AFTER_FAULT)
         finally:
             self._close()
         logger.info("stopped")
         return 0
+
+    def _round(self) -> None:
+        # A process that was stopped meanwhile has its time up with news unread: they count first.
+        events = self._selector.select(self._timeout()) or self._selector.select(0)
+        began = time.monotonic()
+        for key, _ in events:
+            key.data()
+        now = time.monotonic()
+        if now - began < _LONG:
+            self._due(now)
 
     def _timeout(self) -> float | None:
         next_at = min(self.hosts.due, self.gateway.due, self._standing.due, self._retirement.due, self._herald.due)
@@ -149,7 +164,8 @@ class Supervisor:
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP and not terminal_is_gone():
-            self._reload()
+            if not self.stopping:
+                self._reload()
         else:
             self.stop(signal.Signals(number).name, hurry=self.stopping)
 
@@ -170,6 +186,8 @@ class Supervisor:
             answer({"pid": os.getpid()})
             self.stop("asked to by `sharedmodel stop`", hurry=options.get("hurry") is True)
         elif name == "restart":
+            if self.stopping:
+                raise BadArgument("the server is stopping")
             answer({"pid": os.getpid()})
             self.hosts.restart("restarted on request")
         else:

@@ -5,6 +5,7 @@ A model with versions is a ward for each, under `NAME@VERSION`; `NAME` is one na
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ from .timetable import schedule_of
 from .ward import Ward
 
 _OPEN: Final = Purse(open=True)
+
+logger = logging.getLogger("sharedmodel.host")
 
 
 class Table:
@@ -146,7 +149,7 @@ class Table:
         Raises LoadFailed (then the default stays what it was).
         """
         ward = self._ward_of(name)
-        if default and self._model_of[ward.name][1] is None:
+        if default and self._model_of.get(ward.name, ("", None))[1] is None:
             raise BadArgument(f"model {name!r} has no versions, of which one could be the default")
         ward.slot.wait("loaded on request")
         if default:
@@ -171,29 +174,30 @@ class Table:
 
     def settings(self, name: str) -> tuple[str, ModelSettings]:
         """A model's own name, and what it would be made from again, its default being what it is now."""
-        model = self._model_of[self._ward_of(name).name][0]
-        return model, self._models[model]
+        ward = self._ward_of(name)
+        with self._lock:
+            if ward.name in self._model_of:
+                model = self._model_of[ward.name][0]
+                return model, self._models[model]
+        return self.settings(name)  # it is configured no more: the error that says so, or another of its name
 
     def state(self, name: str) -> dict[str, Any]:
         """The state of one model, or of one version. Raises BadArgument."""
         ward = self._ward_of(name)
-        model, version = self._model_of[ward.name]
+        with self._lock:
+            model, version = self._model_of.get(ward.name, (name, None))  # it may be configured no more
+            default = version is not None and self._models[model].default == version
         told = {"name": ward.name, **ward.describe()}
-        if version is None:
-            return told
-        return told | {"model": model, "version": version, "default": self._models[model].default == version}
+        return told if version is None else told | {"model": model, "version": version, "default": default}
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Each model's state, since when and why; where it has versions that of the default, and of each."""
         with self._lock:
-            models = dict(self._models)
-        return {name: self._told_of(name, settings) for name, settings in models.items()}
-
-    def _told_of(self, name: str, settings: ModelSettings) -> dict[str, Any]:
-        if settings.default is None:
-            return self._wards[name].describe()
-        versions = {version: self._wards[full_name(name, version)].describe() for version in settings.versions}
-        return {**versions[settings.default], "default": settings.default, "versions": versions}
+            found = {
+                name: (settings.default, {one: self._wards[full_name(name, one)] for one in settings.by_version})
+                for name, settings in self._models.items()
+            }
+        return {name: _told_of(*each) for name, each in found.items()}
 
     def taken(self) -> dict[str, int]:
         """Bytes that each loaded model takes, as far as is known; versions by their full names."""
@@ -246,8 +250,8 @@ class Table:
         ward = self._wards[full] = Ward(
             full,
             settings,
-            show=lambda leased: self._show(full, leased),
-            hide=lambda: self._hide(full),
+            show=lambda leased: self._show(ward, leased),
+            hide=lambda: self._hide(ward),
             changed=self._told,
             room=self.arbiter.room,
             folder=self._folder,
@@ -258,26 +262,34 @@ class Table:
     def _told(self) -> None:
         self.beat.nudge()
         self.arbiter.nudge()
-        self._changed()
+        try:
+            self._changed()
+        except Exception:  # whoever brings the news goes on: a load that ended here would be waited for for ever
+            logger.exception("how the models stand could not be told")
 
-    def _show(self, full: str, leased: Leased) -> None:
-        ward = self._wards.get(full)
-        if ward is None:
-            return  # it is configured no more
+    def _show(self, ward: Ward, leased: Leased) -> None:
         settings = ward.settings
-        leased.watch = None if self._watch is None else self._watch(full, settings.max_run)
+        leased.watch = None if self._watch is None else self._watch(ward.name, settings.max_run)
         leased.schedule = schedule_of(leased, settings, batches=self._batches)
         with self._lock:
-            self._objects.put(leased, *self._names(full))
+            if self._is_here(ward):
+                self._objects.put(leased, *self._names(ward.name))
 
-    def _hide(self, full: str) -> None:
+    def _hide(self, ward: Ward) -> None:
         with self._lock:
-            self._objects.retract(*self._names(full), keep_announced=True)
+            if self._is_here(ward):
+                self._objects.retract(*self._names(ward.name), keep_announced=True)
+
+    def _is_here(self, ward: Ward) -> bool:
+        """Whether it is configured still. Another may have its name by now."""
+        return self._wards.get(ward.name) is ward
 
     def _make_default(self, ward: Ward) -> None:
-        model, version = self._model_of[ward.name]
-        assert version is not None
         with self._lock:
+            if not self._is_here(ward):
+                return
+            model, version = self._model_of[ward.name]
+            assert version is not None
             self._models[model] = self._models[model].with_default(version)
             found = self._objects.published(ward.name)
             if found is not None:
@@ -289,3 +301,9 @@ class Table:
         """The names that an object has: its own, and the model's if it is the default."""
         model, version = self._model_of[full]
         return [full, model] if version is not None and self._models[model].default == version else [full]
+
+
+def _told_of(default: str | None, wards: dict[str | None, Ward]) -> dict[str, Any]:
+    """The state of a model, with those of its versions."""
+    told = {version: ward.describe() for version, ward in wards.items()}
+    return told[default] if default is None else {**told[default], "default": default, "versions": told}

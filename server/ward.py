@@ -118,9 +118,14 @@ class Ward:
     def change(self, settings: ModelSettings) -> None:
         """Go by other settings from now on; a model that is loaded or wanted is loaded by them, and swapped."""
         self.settings = settings
-        if self.slot.served is not None or not settings.upkeep.lazy:
+        # One that is being loaded is made of the old ones.
+        if self.slot.served is not None or self.slot.busy or not settings.upkeep.lazy:
             self._renewals.append(settings)
-            self._on_thread(self._renew, "change")
+            try:
+                self._on_thread(self._renew, "change")
+            except RuntimeError:  # no further threads: whoever loads it next goes by them
+                self._renewals.pop()
+                raise
         else:
             self.fetch_ahead()
 
@@ -179,8 +184,8 @@ class Ward:
         now = self._used_at = self._clock()
         leased.clock = self._clock
         rest = REST_AFTER if self._fresh and self._offered(leased, "shrink") else None  # which takes a run
-        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, now, rest))
         self._show(leased)
+        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, now, rest))
 
     # -- while it serves -------------------------------------------------------------------------------
 
@@ -192,13 +197,20 @@ class Ward:
         used, kept.leased.used = kept.leased.used, 0.0
         self._used_at = max(self._used_at, used)
         due = kept.rounds.look(now, bool(used), kept.leased.inside)
-        if due == CANARY:
-            self._on_thread(lambda: self._beat(kept), "canary")
-        elif due == REST:
-            self._on_thread(lambda: self._have_rest(kept), "rest")
-        elif due == EXPIRED:
-            self._on_thread(lambda: self.slot.unload(f"idle for {self.settings.upkeep.ttl:g} s", kept.leased), "idle")
+        try:
+            if due == CANARY:
+                self._on_thread(lambda: self._beat(kept), "canary")
+            elif due == REST:
+                self._on_thread(lambda: self._have_rest(kept), "rest")
+            elif due == EXPIRED:
+                self._on_thread(lambda: self._expire(kept), "idle")
+        except RuntimeError:  # no further threads for this user, or in this container
+            kept.rounds.put_off(due)
+            raise
         return kept.rounds.next(now)
+
+    def _expire(self, kept: Kept) -> None:
+        self.slot.unload(f"idle for {self.settings.upkeep.ttl:g} s", kept.leased)
 
     @property
     def used_at(self) -> float:

@@ -20,7 +20,7 @@ _ARG_MAX: Final = 8 << 10  # longer ones cross in the message only
 def to_wire(exc: BaseException) -> list[Any]:
     """An exception as six plain values, its traceback as text."""
     kind = type(exc)
-    message = _message(exc)
+    message = words_of(exc)
     plain = len(exc.args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in exc.args)
     args: list[Any] = list(exc.args) if plain else [message]
     if isinstance(exc, Overloaded):
@@ -84,7 +84,8 @@ def _rebuild(kind: type[Exception], args: list[Any]) -> Exception | None:
         return exc
 
 
-def _message(exc: BaseException) -> str:
+def words_of(exc: BaseException) -> str:
+    """An exception's text, bounded and without lone surrogates, whatever its class makes of `str`."""
     try:
         text = str(exc)
     except Exception:

@@ -68,7 +68,7 @@ MAX_DEPTH: Final = 64
 
 def frame(message: list[Any]) -> bytes:
     """A frame of plain values (no tensors); values that cross go through an `Encoder`."""
-    payload: bytes = msgpack.packb(message)
+    payload: bytes = msgpack.packb(message, unicode_errors="surrogatepass")
     return len(payload).to_bytes(LENGTH, "little") + payload
 
 

@@ -72,6 +72,11 @@ class Server:
             assert gone()
         return pid
 
+    def rewrite(self, config: str) -> None:
+        """The configuration is another one, and the server is told."""
+        Path(self.place.directory, "config.toml").write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+
     def stop_host(self) -> None:
         """SIGSTOP to the first host, and wait until it stands."""
         pid = self.host_pid

@@ -97,3 +97,18 @@ def test_a_rest_is_no_use_of_a_model_that_expires() -> None:
     rounds.sung(31.0)
     assert rounds.next(31.0) < 51.0
     assert rounds.look(50.0, used=False, inside=0) == EXPIRED
+
+
+def test_what_could_not_be_begun_is_asked_for_again() -> None:
+    rounds = Rounds(every=10, ttl=None, now=0, rest=5)
+    assert rounds.look(6, False, 0) == REST
+    rounds.put_off(REST)
+    assert rounds.look(7, False, 0) == REST
+    rounds.sung(8)
+    assert rounds.look(18, False, 0) == CANARY
+    rounds.put_off(CANARY)
+    assert rounds.look(18.5, False, 0) == CANARY
+    mortal = Rounds(every=0, ttl=10, now=0)
+    assert mortal.look(10, False, 0) == EXPIRED
+    mortal.put_off(EXPIRED)
+    assert mortal.look(11, False, 0) == EXPIRED

@@ -16,7 +16,7 @@ from sharedmodel.client import connect
 from sharedmodel.errors import BadArgument, HostLost, HostUnavailable, LoadFailed
 from sharedmodel.server.control import ask
 
-from .servers import ECHO, Server, command, running_server, until, watching
+from .servers import ECHO, command, running_server, until, watching
 
 
 def test_a_call_is_answered_by_the_next_host_when_its_host_is_killed(runtime: str) -> None:
@@ -114,18 +114,12 @@ def test_a_host_that_does_not_stop_in_its_grace_time_is_killed(runtime: str) -> 
         assert "did not end in time" in server.log
 
 
-def rewritten(server: Server, text: str) -> None:
-    """The configuration is another one, and the server is told."""
-    Path(server.place.directory, "config.toml").write_text(text)
-    server.process.send_signal(signal.SIGHUP)
-
-
 def test_sighup_begins_to_serve_what_is_new_and_ends_what_is_gone_in_the_host_that_runs(runtime: str) -> None:
     with running_server(ECHO + '[models.gate]\nfactory = "zoo:Turnstile"\n', runtime) as server:
         host = connect(server.address)
         assert (host.model("gate").number(), before := host.model("echo").pid()) == (1, server.host_pid)
         gate = '[models.gate]\nfactory = "zoo:Turnstile"\n'
-        rewritten(server, gate + '[models.more]\nfactory = "zoo:Echo"\nkwargs = {plus = 5}\n')
+        server.rewrite(gate + '[models.more]\nfactory = "zoo:Echo"\nkwargs = {plus = 5}\n')
         until(lambda: set(host.models()) == {"gate", "more"}, lambda: str(host.models()))
         assert host.model("more").add(1) == 6
         with pytest.raises(BadArgument, match="no model 'echo' here; there are: gate, more"):
@@ -146,7 +140,7 @@ def test_sighup_loads_what_has_changed_anew_beside_the_old_one(runtime: str) -> 
             return seen
 
         calling = pool.submit(calls)
-        rewritten(server, ECHO + "kwargs = {plus = 5}\n")
+        server.rewrite(ECHO + "kwargs = {plus = 5}\n")
         until(lambda: echo.add(1) == 6, lambda: server.log)
         over.set()
         assert set(calling.result()) <= {1, 6}  # none failed
@@ -157,7 +151,7 @@ def test_sighup_loads_what_has_changed_anew_beside_the_old_one(runtime: str) -> 
 def test_sighup_with_another_setting_of_the_server_starts_the_host_anew(runtime: str) -> None:
     with running_server(ECHO, runtime) as server:
         with watching(server.host_pid) as gone:
-            rewritten(server, "[server]\nsessions = 7\n" + ECHO)
+            server.rewrite("[server]\nsessions = 7\n" + ECHO)
             assert gone()
         server.until("ready")
         assert connect(server.address).model("echo").add(1) == 1

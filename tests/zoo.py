@@ -122,6 +122,35 @@ def leaving() -> Echo:
     os._exit(7)
 
 
+class Named:
+    """Takes a long argument, and so is long to tell of."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def size(self) -> int:
+        return len(self._label)
+
+
+class Wordy:
+    """Can't be made, and says so at length."""
+
+    def __init__(self, size: int) -> None:
+        raise ValueError("x" * size)
+
+
+class Unreadable:
+    """Can't read a file whose name is no text, while a mark is there."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    def check(self) -> bool:
+        if os.path.exists(self._mark):
+            raise OSError(f"can't read {os.fsdecode(bytes([99, 233]))}")
+        return True
+
+
 class Crasher(Echo):
     """Ends its process as it is told."""
 

@@ -1,0 +1,191 @@
+"""Models that are taken out of a host, put back and changed while they do something; and news that can't be told."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from sharedmodel.errors import LoadFailed
+from sharedmodel.objects import Objects
+from sharedmodel.server import messages, table
+from sharedmodel.server.report import Reporter
+from sharedmodel.server.setback import MOST
+from sharedmodel.server.settings import ModelSettings, Upkeep
+from sharedmodel.server.table import Table
+
+from .hoards import Hoard, left_alone
+from .servers import until
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def unprintable() -> None:
+    raise Unprintable
+
+
+def wordy() -> None:
+    raise ValueError("x" * 5_000_000)
+
+
+def hoard(size: int, **upkeep: Any) -> ModelSettings:
+    return ModelSettings(factory="tests.hoards:Hoard", args=[size], upkeep=Upkeep(**upkeep))
+
+
+@pytest.fixture
+def objects() -> Iterator[Objects]:
+    with left_alone():
+        yield Objects()
+
+
+@contextmanager
+def slow_loads() -> Iterator[None]:
+    """Nothing is loaded to its end within."""
+    Hoard.gate.clear()
+    try:
+        yield
+    finally:
+        Hoard.gate.set()
+
+
+def loading(models: Table, name: str) -> bool:
+    return bool(models.state(name)["state"] == "loading")
+
+
+def test_a_model_that_is_taken_out_is_closed(objects: Objects) -> None:
+    models = Table(objects)
+    models.apply({"m": hoard(5), "n": hoard(3)})
+    models.load("m")
+    models.load("n")
+    models.apply({"n": hoard(3)})
+    until(lambda: Hoard.held == 3, lambda: f"{Hoard.held} are held")
+    assert objects.published("m") is None
+
+
+def test_one_that_was_taken_out_while_it_loaded_is_not_served_in_the_place_of_the_next(objects: Objects) -> None:
+    models = Table(objects)
+    with slow_loads():
+        models.apply({"m": hoard(1)})
+        until(lambda: loading(models, "m"), lambda: str(models.states()))
+        models.apply({})
+        models.apply({"m": hoard(2)})
+    models.load("m")
+    until(lambda: Hoard.held == 2, lambda: f"{Hoard.held} are held")
+    found = objects.published("m")
+    assert found is not None and found.obj.size == 2
+
+
+def test_a_lazy_model_that_is_loading_when_it_changes_is_the_new_one_at_last(objects: Objects) -> None:
+    models = Table(objects)
+    models.apply({"m": hoard(1, lazy=True)})
+    begun = threading.Thread(target=models.load, args=("m",))
+    with slow_loads():
+        begun.start()
+        until(lambda: loading(models, "m"), lambda: str(models.states()))
+        models.apply({"m": hoard(2, lazy=True)})
+    begun.join(20)
+    until(lambda: Hoard.held == 2, lambda: f"{Hoard.held} are held")
+    models.load("m")
+    found = objects.published("m")
+    assert found is not None and found.obj.size == 2
+
+
+def test_states_are_told_while_models_come_and_go(objects: Objects) -> None:
+    models, over = Table(objects), threading.Event()
+    all_of_them = {f"m{at}": hoard(0, lazy=True) for at in range(30)}
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            models.apply(all_of_them)
+            models.apply({})
+
+    interval = sys.getswitchinterval()
+    changes = threading.Thread(target=come_and_go)
+    sys.setswitchinterval(1e-6)
+    changes.start()
+    try:
+        for _ in range(3000):
+            models.states()
+    finally:
+        over.set()
+        changes.join()
+        sys.setswitchinterval(interval)
+
+
+def test_news_that_can_not_be_told_are_logged_and_end_no_load(
+    objects: Objects, caplog: pytest.LogCaptureFixture
+) -> None:
+    def changed() -> None:
+        raise OSError("no room for a message")
+
+    models = Table(objects, changed)
+    models.add("m", hoard(1))
+    assert models.load("m")["state"] == "ready"
+    assert "how the models stand could not be told" in caplog.messages
+    models.unload("m")
+    assert Hoard.held == 0
+
+
+def test_what_fails_as_a_model_is_shown_fails_its_load(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = Table(objects)
+    models.add("m", hoard(1))
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("its graph can't be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "schedule_of", broken)
+        with pytest.raises(LoadFailed, match="its graph can't be read"):
+            models.load("m")
+        assert models.state("m")["state"] == "failed" and objects.published("m") is None
+    until(lambda: Hoard.held == 0, lambda: f"{Hoard.held} are held")
+    models.reload("m")
+    assert models.state("m")["state"] == "ready"
+
+
+def test_an_error_without_a_text_fails_the_load_all_the_same(objects: Objects) -> None:
+    models = Table(objects)
+    models.add("m", ModelSettings(factory="tests.test_changes:unprintable"))
+    with pytest.raises(LoadFailed, match="<Unprintable that can't be printed>"):
+        models.load("m")
+
+
+def test_of_an_error_of_megabytes_the_beginning_is_told(objects: Objects, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    models = Table(objects)
+    models.add("m", ModelSettings(factory="tests.test_changes:wordy"))
+    with pytest.raises(LoadFailed, match="ValueError: xxxxx"):
+        models.load("m")
+    told = models.state("m")
+    assert len(told["reason"]) <= MOST + 1 and len(str(told)) < 5 * MOST
+
+
+def test_a_host_has_settled_when_its_new_models_are_there_not_when_its_old_ones_are_gone(objects: Objects) -> None:
+    sent: list[int] = []
+
+    class Lifeline:
+        def send(self, kind: int, *_: Any) -> bool:
+            sent.append(kind)
+            return True
+
+    reporter = Reporter(Lifeline())  # type: ignore[arg-type]
+    models = Table(objects, lambda: reporter.changed(models))
+    stays, goes, comes = (dataclasses.asdict(hoard(size)) for size in (1, 2, 4))
+    reporter.models(models, {"stays": stays, "goes": goes})
+    until(lambda: messages.SETTLED in sent, lambda: str(sent))
+    sent.clear()
+    with slow_loads():
+        reporter.models(models, {"stays": stays, "comes": comes})
+        until(lambda: Hoard.held == 1, lambda: f"{Hoard.held} are held")
+        assert messages.SETTLED not in sent
+    until(lambda: messages.SETTLED in sent, lambda: str(sent))
+    assert Hoard.held == 5 and sent.count(messages.SETTLED) == 1
