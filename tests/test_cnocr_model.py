@@ -23,7 +23,7 @@ from sharedmodel.server.canary import fingerprint  # noqa: E402
 from sharedmodel.server.models import lending  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
-from tests.ocr_pages import one_page  # noqa: E402
+from tests.ocr_pages import corner_of, one_page  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
 
@@ -55,6 +55,11 @@ def theirs() -> Any:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[pages.Page, Path]:
     return one_page(tmp_path_factory.mktemp("pages"), 4, seed=11)
+
+
+@pytest.fixture(scope="module")
+def corner(page: tuple[pages.Page, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    return corner_of(page[0], tmp_path_factory.mktemp("corner"))
 
 
 def equal(ours: Any, expected: Any) -> bool:
@@ -90,14 +95,16 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_an_array_and_a_file_give_what_cnocr_gives(
-    model: CnOcrModel, theirs: Any, page: tuple[pages.Page, Path], options: dict[str, Any]
+    model: CnOcrModel, theirs: Any, corner: tuple[Any, Path], options: dict[str, Any]
 ) -> None:
-    expected = theirs.ocr(str(page[1]), **options)
-    array = np.asarray(page[0].image)
+    image, path = corner
+    expected = theirs.ocr(str(path), **options)
+    assert expected
+    array = np.asarray(image)
     array.flags.writeable = False  # as the host hands inputs to a model
-    for img in (array, page[1].read_bytes(), memoryview(page[1].read_bytes())):
+    for img in (array, path.read_bytes(), memoryview(path.read_bytes())):
         assert equal(model.ocr(img, **options), expected)
-    assert equal(model.ocr(np.frombuffer(page[1].read_bytes(), np.uint8), **options), expected)
+    assert equal(model.ocr(np.frombuffer(path.read_bytes(), np.uint8), **options), expected)
 
 
 def turned(image: Image.Image) -> bytes:
@@ -127,10 +134,10 @@ FILES: dict[str, Callable[[Image.Image], bytes]] = {
 @pytest.mark.filterwarnings("ignore:.*unclosed file", "ignore:Exception ignored in")  # CnOcr's
 @pytest.mark.parametrize("kind", FILES)
 def test_every_kind_of_image_file_is_decoded_as_cnocr_does(
-    model: CnOcrModel, theirs: Any, page: tuple[pages.Page, Path], tmp_path: Path, kind: str
+    model: CnOcrModel, theirs: Any, corner: tuple[Any, Path], tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "image"
-    path.write_bytes(FILES[kind](page[0].image))
+    path.write_bytes(FILES[kind](corner[0]))
     assert equal(model.ocr(path.read_bytes()), theirs.ocr(str(path)))
 
 

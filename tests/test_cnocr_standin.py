@@ -22,7 +22,7 @@ from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
-from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
+from tests.ocr_pages import corner_of, one_page, share_one_copy  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import lines_of  # noqa: E402
 
@@ -72,6 +72,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[pages.Page, Path]:
     return one_page(tmp_path_factory.mktemp("pages"), 3)
 
 
+@pytest.fixture(scope="module")
+def corner(page: tuple[pages.Page, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    return corner_of(page[0], tmp_path_factory.mktemp("corner"))
+
+
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"return_cropped_image": True, "rec_batch_size": 2},
@@ -108,9 +113,9 @@ FORMS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("form", ["a path", *FORMS])
 def test_every_form_of_an_image_gives_what_cnocr_gives(
-    pair: Pair, naive: Pair, page: tuple[pages.Page, Path], form: str
+    pair: Pair, naive: Pair, corner: tuple[Any, Path], form: str
 ) -> None:
-    given = FORMS[form](page[0].image) if form in FORMS else page[1]
+    given = FORMS[form](corner[0]) if form in FORMS else corner[1]
     for each in (pair, naive):
         expected = outcome(lambda each=each: each.theirs.ocr(given))
         alike(outcome(lambda each=each: each.ours.ocr(given)), expected)
@@ -185,8 +190,8 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("case", CALLS)
-def test_a_wrong_call_raises_what_cnocr_raises(pair: Pair, page: tuple[pages.Page, Path], case: str) -> None:
-    image = np.asarray(page[0].image)
+def test_a_wrong_call_raises_what_cnocr_raises(pair: Pair, corner: tuple[Any, Path], case: str) -> None:
+    image = np.asarray(corner[0])
     pair.alike(lambda each: CALLS[case](each, image))
 
 
