@@ -54,6 +54,7 @@ class Supervisor:
         self.settings = settings
         self.started = time.time()
         self.stopping = False
+        self._fault = ""
         # An embedded one that is just ending may still hold it: its successor waits.
         self._lock = Lock(place, wait=settings.grace + 2 * KILL_AFTER if settings.embedded else 0.0)
         collect_leftovers()
@@ -83,15 +84,22 @@ class Supervisor:
             self.hosts.start()
             self._herald.look(self.hosts)
             while not (self.stopping and self.hosts.gone):
-                try:
-                    self._round()
-                except Exception:  # a fault of ours must neither end the hosts nor spin
-                    logger.exception("a fault in the supervisor")
-                    time.sleep(_AFTER_FAULT)
+                self._guarded_round()
         finally:
             self._close()
         logger.info("stopped")
         return 0
+
+    def _guarded_round(self) -> None:
+        """A fault of ours must neither end the hosts, nor spin, nor fill the log."""
+        try:
+            self._round()
+            self._fault = ""
+        except Exception as exc:
+            if repr(exc) != self._fault:
+                logger.exception("a fault in the supervisor; it goes on")
+            self._fault = repr(exc)
+            time.sleep(_AFTER_FAULT)
 
     def _round(self) -> None:
         # A process that was stopped meanwhile has its time up with news unread: they count first.

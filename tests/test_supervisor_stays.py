@@ -17,7 +17,10 @@ from sharedmodel.errors import BadArgument, LoadFailed, Poisonous
 from sharedmodel.server import reload
 from sharedmodel.server.control import ask
 from sharedmodel.server.keeper import SILENCE
+from sharedmodel.server.notify import Notifier
+from sharedmodel.server.place import Place
 from sharedmodel.server.settings import Settings
+from sharedmodel.server.supervisor import Supervisor
 
 from .servers import ECHO, release, running_server, until
 
@@ -140,3 +143,23 @@ def test_a_configuration_read_by_another_version_is_not_taken(monkeypatch: pytes
     monkeypatch.setattr(reload.subprocess, "run", read)
     with pytest.raises(BadArgument, match="another version than the one that serves has read it: restart the server"):
         reload.again(settings)
+
+
+def test_a_fault_in_the_supervisor_is_logged_once_and_ends_no_host(
+    runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place.find(runtime)
+    supervisor = Supervisor(place, Settings(runtime_dir=runtime), Notifier.from_environment())
+    rounds: list[str] = []
+
+    def due(self: Supervisor, now: float) -> None:
+        rounds.append("a round")
+        if len(rounds) < 4:
+            raise RuntimeError("what nobody has thought of")
+        self.stop("the test is over")
+
+    monkeypatch.setattr(Supervisor, "_due", due)
+    monkeypatch.setattr(Supervisor, "_timeout", lambda self: 0.0)
+    monkeypatch.setattr(supervisor.hosts, "start", lambda: None)
+    assert supervisor.run() == 0
+    assert len([line for line in caplog.messages if line.startswith("a fault in the supervisor")]) == 1
