@@ -6,9 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from .rounds import NEVER
 from .ward import Ward
+
+LONGEST: Final = 3600.0  # seconds; a time to live may be longer than a thread can wait
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -49,4 +52,4 @@ class Beat:
             except Exception:  # a fault of ours, or no further threads: the models go on, the rounds later
                 logger.exception("the rounds of the models could not be made")
                 left = 1.0
-            self._nudged.wait(None if left == NEVER else max(0.0, left))
+            self._nudged.wait(min(LONGEST, max(0.0, left)))

@@ -125,9 +125,10 @@ def fingerprint(value: Any) -> bytes | None:
 
 
 def _feed(digest: Any, value: Any) -> bool:
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         digest.update(f"array {value.dtype.str} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
+        # As numbers of a byte, because a buffer can't be had of dates.
+        digest.update(np.ascontiguousarray(value).reshape(-1).view("u1") if value.nbytes else b"")
         return True
     if isinstance(value, np.ndarray | np.generic):
         return _feed(digest, np.asarray(value).tolist())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+
+logger = logging.getLogger("sharedmodel.host")
 
 
 class Chore:
@@ -41,7 +44,10 @@ class Chore:
             self.cancelled = True
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # of the model's own; the watchdog that calls it has others to look after
+                logger.exception("a callback of on_cancel() failed")
 
     def fail(self, error: Exception) -> None:
         """It could not be stopped. Nobody waits for an answer."""

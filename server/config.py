@@ -33,6 +33,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ from .versions import KEYS as VERSION_KEYS
 from .versions import check_versions
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MOST: Final = (1 << 63) - 1  # no larger integer is in TOML, nor could it travel to the hosts
 _MODEL_NAMES: Final = "letters, digits, '_', '.' and '-', the first of them no '.' or '-'"
 
 
@@ -72,10 +74,10 @@ def load(path: str | os.PathLike[str]) -> Settings:
             document = tomllib.load(stream)
     except OSError as exc:
         raise ConfigError(f"{path}: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:  # of TOML, of UTF-8, and of an integer that is too long to be read
         raise ConfigError(f"{path}: not TOML: {exc}") from exc
-    mistakes: list[Mistake] = []
-    settings = _check(document, file, mistakes)
+    mistakes = list(_too_large(document))
+    settings = Settings() if mistakes else _check(document, file, mistakes)
     if mistakes:
         raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return settings
@@ -97,6 +99,18 @@ def checked_spec(name: str, spec: Any) -> ModelSettings:
     if mistakes:
         raise BadArgument("; ".join(str(mistake) for mistake in mistakes))
     return settings
+
+
+def _too_large(value: Any, *keys: str) -> Iterator[Mistake]:
+    """Integers that nothing else here has to reckon with."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _too_large(item, *keys, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _too_large(item, *keys)
+    elif isinstance(value, int) and not -_MOST - 1 <= value <= _MOST:
+        yield Mistake(".".join(keys), f"an integer is from {-_MOST - 1} to {_MOST} (64 bits)")
 
 
 def _check(document: dict[str, Any], file: Path, mistakes: list[Mistake]) -> Settings:

@@ -16,7 +16,7 @@ from .machine.cores import cores
 from .machine.gpu import Gpu, visible
 from .machine.gpu import gpus as ask_gpus
 from .machine.limits import Limit, limits, shared_memory
-from .machine.memory import memory
+from .machine.memory import UNKNOWN, memory
 from .machine.oom import events, kills_all
 from .machine.pressure import pressure
 from .machine.relief import Thresholds
@@ -37,6 +37,8 @@ def memory_limit(root: str = "/") -> Iterator[Finding]:
     text = f"{size(own.bytes)}, {size(own.in_use(now))} in use"
     if own.source == CGROUP:
         text += f" (limit of the cgroup; the machine has {size(now.total)})"
+    elif now.total == UNKNOWN:
+        text = "the machine does not tell how much it has (/proc/meminfo), and there is no cgroup limit"
     else:
         text += f" (nine tenths of the machine's {size(now.total)}; no cgroup limit below that)"
     if own.bytes < _SMALL_MEMORY:

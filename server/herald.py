@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from .hosts import Hosts
 from .keeper import Keeper
-from .notify import Notifier, reloading
+from .notify import AGAIN, NEVER, Notifier, reloading
 from .progress import told_of
 
 _MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={10 * 60 * 1_000_000}"  # to start in: a download that goes on is no hang
@@ -21,15 +22,23 @@ class Herald:
         self._said = ""
         self._ready = False
         self._stopping = False
-        self.expire = notifier.expire
+        self._hosts: Hosts | None = None
+        self._again = NEVER  # when to look again, where the manager could not be told
 
     @property
     def due(self) -> float:
         """When `expire` has something to do."""
-        return self._notifier.due
+        return min(self._notifier.due, self._again)
+
+    def expire(self, now: float) -> None:
+        """Give a sign of life, and say again what did not go out, when it is time to."""
+        self._notifier.expire(now)
+        if now >= self._again and self._hosts is not None:
+            self.look(self._hosts)
 
     def look(self, hosts: Hosts) -> None:
         """Something has happened to a host."""
+        self._hosts, self._again = hosts, NEVER
         if self._stopping:
             return
         models = hosts.models()
@@ -37,7 +46,9 @@ class Herald:
         downloading = any(map(told_of, models.values()))
         if ready or status != self._said:
             more = ["READY=1"] if ready else [] if self._ready or not downloading else [_MORE_TIME]
-            self._notifier.tell(*more, f"STATUS={status}")
+            if not self._notifier.tell(*more, f"STATUS={status}"):
+                self._again = time.monotonic() + AGAIN
+                return
         self._said = status
         self._ready = self._ready or ready
 

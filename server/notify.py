@@ -9,6 +9,7 @@ WATCHDOG=1                         the supervisor's loop goes round; where $WATC
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -16,7 +17,10 @@ from collections.abc import MutableMapping
 from typing import Final
 
 NEVER: Final = float("inf")
+AGAIN: Final = 0.2  # seconds until what did not go out is said again
 _SHARE: Final = 2  # signs of life in each of the manager's spans
+# The manager reads slowly, or nothing is left to tell it by: that passes.
+_PASSING: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -36,22 +40,22 @@ class Notifier:
         ours = not pid or pid == str(os.getpid())
         return cls(address or None, int(span) / 1e6 if ours and span.isdecimal() else None)
 
-    def tell(self, *lines: str) -> None:
-        """Send these lines."""
+    def tell(self, *lines: str) -> bool:
+        """Send these lines; False where they did not go out now, and may a little later."""
         if self._address is None:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 sock.sendto("\n".join(lines).encode(), self._address)
-        except OSError:
-            pass  # a manager that does not listen is no reason not to serve
+        except OSError as exc:
+            return exc.errno not in _PASSING  # a manager that does not listen is no reason not to serve
+        return True
 
     def expire(self, now: float) -> None:
         """Give a sign of life when it is time to."""
         if now >= self.due:
-            self.due = now + self._pause
-            self.tell("WATCHDOG=1")
+            self.due = now + (self._pause if self.tell("WATCHDOG=1") else min(AGAIN, self._pause))
 
 
 def reloading() -> tuple[str, str]:

@@ -82,7 +82,7 @@ class Reporter:
     def _answer(self, service: Service, table: Table, news: News) -> None:
         questions: dict[int, Callable[..., None]] = {
             messages.ASK_STATUS: lambda number: self.say(messages.STATUS, number, self._standing(service, table)),
-            messages.ASK_BUSY: lambda: self.say(messages.BUSY, is_busy(service)),
+            messages.ASK_BUSY: lambda: self.say(messages.BUSY, _may_be_busy(service)),
             **news,
         }
         while (received := self._received()) is not None:
@@ -126,6 +126,15 @@ def is_busy(service: Service) -> bool:
     """Whether anybody is connected, or about to be, or has something kept: a handle under way (see `stored`)."""
     waiting, _, _ = select.select([service.listener], [], [], 0)
     return bool(service.peers) or bool(waiting) or bool(service.objects.counted())
+
+
+def _may_be_busy(service: Service) -> bool:
+    """The same for the supervisor, which is owed an answer."""
+    try:
+        return is_busy(service)
+    except Exception:
+        logger.exception("whether anybody is connected could not be seen")
+        return True
 
 
 def standing(service: Service) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from . import messages
 from .keeper import Keeper
 
 if TYPE_CHECKING:
+    from .child import Child
     from .supervisor import Supervisor
 
 PAUSE: Final = 0.05
@@ -33,41 +34,59 @@ class Retirement:
         self._supervisor = supervisor
         self._aside = supervisor.place.host + "~"
         self._under_way = False
-        self._asked: set[str] = set()
+        self._asked: set[Child] = set()  # who owes an answer, be the round that it is for over or not
         self.due = NEVER
 
     def begin(self) -> None:
         supervisor = self._supervisor
         if self._under_way or supervisor.stopping or supervisor.hosts.first.child is None:
             return
+        self._asked &= {keeper.child for keeper in supervisor.hosts if keeper.child is not None}
+        if self._asked:
+            return  # answers bear no number: a late one would count for this round
         if not supervisor.place.is_lent(supervisor.place.host):
-            os.rename(supervisor.place.host, self._aside)
-        self._under_way, self._asked = True, set()
+            with contextlib.suppress(FileNotFoundError):  # somebody removed it: no more can come as it is
+                os.rename(supervisor.place.host, self._aside)
+        self._under_way = True
         self.due = time.monotonic() + PAUSE
 
     def expire(self, now: float) -> None:
+        if self._under_way and self._supervisor.stopping:
+            self._decide(False)
         if now < self.due:
             return
-        hosts = [keeper for keeper in self._supervisor.hosts if not keeper.on_demand]
-        if not self._asked and all(keeper.tell(messages.ASK_BUSY) for keeper in hosts):
-            self._asked = {keeper.name for keeper in hosts}
+        if not self._asked and self._ask():
             self.due = now + PATIENCE
         else:
             self._decide(True)  # a host is missing, or its word is: the next time will show
 
+    def _ask(self) -> bool:
+        """Whether all could be asked."""
+        for keeper in self._supervisor.hosts:
+            if keeper.on_demand:
+                continue
+            if keeper.child is None or not keeper.tell(messages.ASK_BUSY):
+                return False
+            self._asked.add(keeper.child)
+        return True
+
     def decide(self, keeper: Keeper, busy: bool) -> None:
         """A host has counted its sessions."""
-        self._asked.discard(keeper.name)
+        if keeper.child not in self._asked:
+            return
+        self._asked.remove(keeper.child)
         if self._under_way and (busy or not self._asked):
             self._decide(busy)
 
     def _decide(self, busy: bool) -> None:
         self._under_way = False
         self.due = NEVER
-        if busy:
+        stopping = self._supervisor.stopping  # for another reason, meanwhile: the name does not come back
+        if busy and not stopping:
             with contextlib.suppress(FileNotFoundError):  # a service manager's was left where it is
                 os.rename(self._aside, self._supervisor.place.host)
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._aside)
-        self._supervisor.stop(f"no sessions for {self._supervisor.settings.idle_exit:g} s")
+        if not stopping:
+            self._supervisor.stop(f"no sessions for {self._supervisor.settings.idle_exit:g} s")

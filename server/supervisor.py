@@ -41,6 +41,7 @@ from .standing import Standing
 
 _LONG: Final = 1.0  # seconds of a round, after which it is looked for what came meanwhile before anything is too late
 _AFTER_FAULT: Final = 0.2
+_LONGEST: Final = 3600.0  # seconds; a selector can't wait for a month
 
 logger = logging.getLogger("sharedmodel.supervisor")
 
@@ -113,7 +114,7 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         next_at = min(self.hosts.due, self.gateway.due, self._standing.due, self._retirement.due, self._herald.due)
-        return None if next_at == NEVER else max(0.0, next_at - time.monotonic())
+        return None if next_at == NEVER else min(_LONGEST, max(0.0, next_at - time.monotonic()))
 
     def _due(self, now: float) -> None:
         self.hosts.expire(now)
@@ -123,6 +124,7 @@ class Supervisor:
         self._herald.expire(now)
 
     def _close(self) -> None:
+        self._retirement.expire(time.monotonic())
         self.hosts.close()
         self.gateway.close()
         self.place.unlink(self.place.control)

@@ -10,6 +10,8 @@ from .machine import seat
 from .machine.amount import parsed
 from .metrics import address
 
+_DAY: Final = 24 * 60 * 60  # seconds; a selector can wait for 24 days at most
+
 
 def _reference(text: str) -> str:
     module, colon, name = text.partition(":")
@@ -42,7 +44,7 @@ class ServerTable(_Strict):
     memory: Size | None = None
     devices: dict[Annotated[str, AfterValidator(seat.gpu)], Size] = Field(default_factory=dict)
     idle_exit: Annotated[float, Field(ge=0)] | None = None
-    grace: Annotated[float, Field(ge=0)] = 10.0
+    grace: Annotated[float, Field(ge=0, le=_DAY)] = 10.0
     offline: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from sharedmodel.server.machine.amount import parsed
 from sharedmodel.server.machine.budget import CGROUP, CONFIGURED, MACHINE, Budget, budget
+from sharedmodel.server.machine.governor import Load, Request, admit
 from sharedmodel.server.machine.growth import Growth
 from sharedmodel.server.machine.ledger import Ledger
 from sharedmodel.server.machine.memory import Account, Memory
 from sharedmodel.server.machine.purse import Purse
+
+from .trees import Version2
 
 GB = 1 << 30
 
@@ -27,6 +33,22 @@ def test_the_budget_is_what_was_configured_else_the_tightest_limit(
 ) -> None:
     accounts = () if limit is None else (Account("g", limit, 0, 0),)
     assert budget(Memory(20 * GB, 19 * GB, accounts), configured) == expected
+
+
+def test_where_the_machine_does_not_tell_its_memory_only_others_limits_count(tmp_path: Path) -> None:
+    device = Purse().device(str(tmp_path))
+    assert isinstance(admit(Request("net", 64 * GB, 0.0), device, [], 1.0), Load)
+    tree = Version2(tmp_path)
+    tree.put("proc/meminfo", "")
+    tree.group("/pod", {"memory.max": 4 * GB, "memory.current": GB})
+    device = Purse().device(str(tree))
+    assert (device.budget, device.in_use) == (4 * GB, GB)
+
+
+@pytest.mark.parametrize("text", ["9" * 400, 10**30, "10000000 TB", str(1 << 63), "0.4", 0])
+def test_what_is_no_size_of_a_memory_is_told_to_be_none(text: int | str) -> None:
+    with pytest.raises(ValueError, match="4 GiB"):
+        parsed(text)
 
 
 def test_what_others_hold_counts_as_in_use() -> None:

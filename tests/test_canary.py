@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sharedmodel.errors import Stuck
 from sharedmodel.server.canary import AGAIN, CHANGED, WELL, Canary, CanaryFailed, Probe, Steady, fingerprint, matches
+from sharedmodel.server.chore import Chore
 
 
 class Model:
@@ -100,6 +102,18 @@ def test_a_stream_is_read_to_its_end() -> None:
     Canary(Probe("stream", expect=[1, 2])).sing(Model())
 
 
+def test_a_callback_that_fails_keeps_no_other_from_being_called(caplog: pytest.LogCaptureFixture) -> None:
+    chore, called = Chore("predict"), []
+
+    def fails() -> None:
+        raise RuntimeError("no way to stop")
+
+    chore.add_callback(fails)
+    chore.add_callback(lambda: called.append(chore.cancelled))
+    chore.condemn(Stuck("it took too long"))
+    assert called == [True] and "no way to stop" in caplog.text
+
+
 def test_files_are_read_and_what_is_no_file_is_given_as_it_is(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(3))
     (tmp_path / "page.png").write_bytes(b"png")
@@ -123,6 +137,11 @@ def test_files_are_read_and_what_is_no_file_is_given_as_it_is(tmp_path: Path) ->
         (1, True),
         (["ab", "c"], ["a", "bc"]),
         (np.array(["a"]), np.array(["b"])),
+        (np.array(["2024-01-01"], "M8[D]"), np.array(["2024-01-02"], "M8[D]")),
+        (np.array([1], "M8[s]"), np.array([1], "M8[D]")),
+        (np.zeros(2, [("at", "m8[s]")]), np.ones(2, [("at", "m8[s]")])),
+        (np.datetime64("2024-01-01"), np.datetime64("2024-01-02")),
+        (np.longdouble(1), np.longdouble(2)),
         (np.array(["a", None], object), np.array(["b", None], object)),
     ],
 )

@@ -93,16 +93,29 @@ def test_a_configured_server_is_offline_unless_told_otherwise(tmp_path: Path) ->
     assert "HF_HUB_OFFLINE" not in online.environment().keys() - os.environ.keys()
 
 
+def test_integers_have_64_bits(tmp_path: Path) -> None:
+    text = f"{MODEL}kwargs = {{most = {2**63 - 1}, least = {-(2**63)}}}\n"
+    assert load(written(tmp_path, text)).models["m"].kwargs == {"most": 2**63 - 1, "least": -(2**63)}
+
+
 MISTAKES = [
     ("models", "no TOML at all = =", "not TOML"),
     ("server.idel_exit", "[server]\nidel_exit = 3\n" + MODEL, "did you mean 'idle_exit'"),
     ("server.grace", '[server]\ngrace = "long"\n' + MODEL, "valid number, not 'long'"),
+    ("server.grace", "[server]\ngrace = inf\n" + MODEL, "less than or equal to 86400, not inf"),
+    ("server.grace", "[server]\ngrace = 1e9\n" + MODEL, "less than or equal to 86400"),
     ("server.idle_exit", "[server]\nidle_exit = -1\n" + MODEL, "greater than or equal to 0"),
     ("server.sessions", "[server]\nsessions = 0\n" + MODEL, "greater than 0"),
     ("server.offline", '[server]\noffline = "yes"\n' + MODEL, "valid boolean"),
     ("server.log_level", '[server]\nlog_level = "loud"\n' + MODEL, "'debug', 'info', 'warning' or 'error'"),
     ("server.memory", '[server]\nmemory = "all"\n' + MODEL, '"4 GiB"'),
     ("server.memory", "[server]\nmemory = 0\n" + MODEL, '"4 GiB"'),
+    ("server.memory", f'[server]\nmemory = "{"9" * 400}"\n' + MODEL, '"4 GiB"'),
+    ("server.memory", f"[server]\nmemory = {10**30}\n" + MODEL, "(64 bits)"),
+    ("server.group", f"[server]\ngroup = {-(2**63) - 1}\n" + MODEL, "(64 bits)"),
+    ("models.m.kwargs.size.most", MODEL + f"kwargs = {{size = {{most = [1, {2**63}]}}}}\n", "to 9223372036854775807"),
+    ("models.m.canary.args", MODEL + f"canary = [{{args = [0x{'f' * 5000}]}}]\n", "from -9223372036854775808 to"),
+    ("models", f"size = {'9' * 5000}\n", "not TOML"),
     ("server.devices", '[server]\ndevices = {"cuda" = "1 GB"}\n' + MODEL, "a GPU is named \"cuda:0\", not 'cuda'"),
     ("server.devices", '[server]\ndevices = {"cuda:0" = "all"}\n' + MODEL, '"4 GiB"'),
     ("server.devices", '[server]\ndevices = ["cuda:0"]\n' + MODEL, "valid dictionary"),

@@ -43,6 +43,10 @@ def test_memory_that_is_little_or_full_is_a_warning(tmp_path: Path, limit: int, 
     assert found.verdict == WARN and advice in found.advice
 
 
+def test_a_machine_that_does_not_tell_its_memory_is_no_machine_of_petabytes(tmp_path: Path) -> None:
+    assert "does not tell how much it has" in one(doctor.memory_limit(str(tmp_path))).text
+
+
 def test_kills_of_the_kernel_are_told(tmp_path: Path) -> None:
     tree = Version2(tmp_path)
     tree.group("/pod/job", {"memory.max": 4 * GB, "memory.current": 0, "memory.events": "max 9\noom_kill 2"})

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,14 @@ import pytest
 from sharedmodel.errors import BadArgument, LoadFailed
 from sharedmodel.objects import Objects
 from sharedmodel.process import resident
+from sharedmodel.server.beat import Beat
 from sharedmodel.server.rounds import NEVER
 from sharedmodel.server.settings import ModelSettings, ProbeSettings, Upkeep
 from sharedmodel.server.table import Table
 
 from . import onnx_graphs
 from .nets import Made, Net
-from .servers import until
+from .servers import PATIENCE, until
 
 PREDICT = ProbeSettings("predict", args=[[1.0, 2.0]])
 
@@ -282,6 +285,22 @@ def test_the_beat_wakes_for_what_has_become_due_and_ends(made: Made) -> None:
     table.wait("net")
     _becomes(lambda: str(table.state("net")["state"]), "unloaded")
     table.beat.stop()
+
+
+def test_the_beat_goes_on_where_nothing_is_due_for_longer_than_a_thread_can_wait() -> None:
+    looks: Queue[float] = Queue()
+
+    def look(now: float) -> float:
+        looks.put(now)
+        return now + 1e12
+
+    ward: Any = SimpleNamespace(look=look)
+    beat = Beat(lambda: [ward])
+    beat.start()
+    for _ in range(3):
+        looks.get(timeout=PATIENCE)
+        beat.nudge()
+    beat.stop()
 
 
 def _becomes(state: Callable[[], str], wanted: str) -> None:

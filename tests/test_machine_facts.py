@@ -13,7 +13,7 @@ from sharedmodel.server.machine.cgroup import groups
 from sharedmodel.server.machine.cores import cores
 from sharedmodel.server.machine.estimate import LEAST, estimate
 from sharedmodel.server.machine.limits import Limit, limits, shared_memory
-from sharedmodel.server.machine.memory import Account, memory
+from sharedmodel.server.machine.memory import UNKNOWN, Account, memory
 from sharedmodel.server.machine.oom import Events, Kills, events, kills, kills_all
 from sharedmodel.server.machine.pressure import Pressure, Stall, pressure
 
@@ -169,7 +169,7 @@ def test_torn_and_strange_files_are_no_error(tmp_path: Path) -> None:
     tree.put("proc/self/mountinfo", "\n - cgroup2\n1 2 3 / /sys - cgroup\nx - tmpfs")
     tree.put("proc/meminfo", "\nMemTotal\nMemTotal: many kB")
     tree.put("proc/pressure/memory", "some avg10=x\nfull")
-    assert memory(str(tree)).total == 0
+    assert memory(str(tree)).total == UNKNOWN
     assert pressure(str(tree)).machine is None
     assert cores(str(tree)).usable >= 1
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
+import select
+import selectors
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,9 @@ import pytest
 from sharedmodel.client import connect
 from sharedmodel.server.config import ConfigError, load
 from sharedmodel.server.metrics.address import parse
+from sharedmodel.server.metrics.gateway import Gateway
+from sharedmodel.server.metrics.web import AT_ONCE, Pages, WebServer
+from sharedmodel.server.place import Place
 
 from .servers import ECHO, PATIENCE, Server, command, running_server, until, watching
 
@@ -109,6 +116,93 @@ def test_a_reader_that_says_nothing_keeps_nobody_else_from_reading(server: Serve
                 host, _, port = address.partition(":")
                 silent.enter_context(socket.create_connection((host, int(port))))
         assert get(server, "/health/live")[0] == 200
+
+
+@pytest.fixture
+def web(runtime: str) -> Iterator[WebServer]:
+    """Pages of a server that there is not, for readers that have half a second."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        web = WebServer(listener, Pages(f"{runtime}/control.sock"), patience=0.5)
+        thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+        thread.start()
+        yield web
+        web.shutdown()
+        thread.join()
+
+
+def reader(web: WebServer) -> socket.socket:
+    return socket.create_connection(web.socket.getsockname(), timeout=PATIENCE)
+
+
+def test_a_reader_that_says_a_little_again_and_again_is_let_go(web: WebServer) -> None:
+    with reader(web) as slow:
+
+        def let_go() -> bool:
+            with contextlib.suppress(ConnectionError):
+                slow.sendall(b"G")
+                return bool(select.select([slow], [], [], 0)[0])
+            return True
+
+        until(let_go, lambda: "it is still listened to")
+
+
+def test_a_reader_that_takes_half_its_time_is_answered(web: WebServer) -> None:
+    with reader(web) as slow:
+        slow.sendall(b"GET /no")
+        threading.Event().wait(web.patience / 2)
+        slow.sendall(b"where HTTP/1.0\r\n\r\n")
+        assert b" 404 " in slow.makefile("rb").readline()
+
+
+def test_readers_for_whom_there_was_no_thread_keep_no_place(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        for _ in range(AT_ONCE):
+            with reader(web) as lost:
+                assert lost.recv(1) == b""
+    with reader(web) as later:
+        later.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 404 " in later.makefile("rb").readline()
+
+
+@pytest.fixture
+def gateway(runtime: str) -> Iterator[Gateway]:
+    with selectors.DefaultSelector() as selector:
+        gateway = Gateway(Place(runtime), selector)
+        yield gateway
+        gateway.close()
+
+
+def test_a_process_that_can_not_be_watched_is_ended_before_the_next(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[int] = []
+
+    def no_descriptor(pid: int) -> int:
+        watched.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", no_descriptor)
+        gateway.apply("127.0.0.1:0")
+        assert gateway.told() is not None
+        gateway.close()
+        gateway.apply("127.0.0.1:0")
+    assert not [pid for pid in watched if os.path.exists(f"/proc/{pid}")]
+    gateway.expire(gateway.due)
+    assert os.path.exists(f"/proc/{(gateway.told() or {})['pid']}")
+
+
+def test_the_same_address_in_other_words_is_served_on(gateway: Gateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    gateway.apply(f"localhost:{port}")
+    before = gateway.told()
+    gateway.apply(f"127.0.0.1:{port}")
+    assert gateway.told() == before
 
 
 def test_a_model_that_failed_makes_the_server_live_but_not_ready(runtime: str) -> None:

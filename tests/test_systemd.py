@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ import pytest
 from sharedmodel.client import connect
 from sharedmodel.server import activation, units
 from sharedmodel.server.herald import Herald
-from sharedmodel.server.notify import Notifier
+from sharedmodel.server.notify import AGAIN, Notifier
 from sharedmodel.server.progress import Progress
 
 from .servers import ECHO, PATIENCE, Server, command, running_server
@@ -50,6 +52,15 @@ class Manager:
             lines = self._socket.recv(4096).decode().split("\n")
             if any(each.startswith(line) for each in lines):
                 return lines
+
+    def heard(self) -> list[str]:
+        """What has come, and was not received yet."""
+        found: list[str] = []
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found += self._socket.recv(4096).decode().split("\n")
+        return found
 
     def close(self) -> None:
         self._socket.close()
@@ -118,6 +129,16 @@ class Downloading:
         return {"net": {"state": "loading", "progress": progress.plain()}}
 
 
+class Standing:
+    """Hosts of one model, which is ready."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([SimpleNamespace(state="ready", child=None)])
+
+    def models(self) -> dict[str, Any]:
+        return {"net": {"state": "ready"}}
+
+
 def test_a_download_that_goes_on_is_told_and_has_more_time_to_start_in(manager: Manager) -> None:
     hosts: Any = Downloading()
     herald = Herald(Notifier(manager.address))
@@ -128,8 +149,38 @@ def test_a_download_that_goes_on_is_told_and_has_more_time_to_start_in(manager: 
         assert told[1] == f"STATUS=0 of 1 models ready; loading: net; downloading org/net: {done}"
 
 
+def fill(notifier: Notifier) -> None:
+    """Until nothing more goes to a manager that does not read."""
+    while notifier.tell("STATUS=as ever"):
+        pass
+
+
+def test_that_all_is_ready_is_told_again_to_a_manager_that_was_slow_to_read(manager: Manager) -> None:
+    hosts: Any = Standing()
+    notifier = Notifier(manager.address)
+    herald = Herald(notifier)
+    fill(notifier)
+    herald.look(hosts)
+    assert time.monotonic() < herald.due <= time.monotonic() + AGAIN
+    assert "READY=1" not in manager.heard()
+    herald.expire(herald.due)
+    assert manager.heard() == ["READY=1", "STATUS=1 of 1 models ready"]
+    assert herald.due == float("inf")
+    herald.look(hosts)
+    assert manager.heard() == []
+
+
+def test_a_sign_of_life_is_given_again_soon_to_a_manager_that_was_slow_to_read(manager: Manager) -> None:
+    notifier = Notifier(manager.address, watchdog=60.0)
+    fill(notifier)
+    notifier.expire(100.0)
+    assert notifier.due == 100.0 + AGAIN and "WATCHDOG=1" not in manager.heard()
+    notifier.expire(notifier.due)
+    assert manager.heard() == ["WATCHDOG=1"] and notifier.due == 100.0 + AGAIN + 30.0
+
+
 def test_a_manager_that_is_gone_is_no_error(runtime: str) -> None:
-    Notifier(f"{runtime}/nobody").tell("READY=1")
+    assert Notifier(f"{runtime}/nobody").tell("READY=1")  # there is nobody to tell it again
     assert Notifier(None, 1.0).due == float("inf")
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
+_MOST: Final = 1 << 63
 _WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?) *((?:[kmgt]i?)?b?)", re.IGNORECASE)
 _FACTORS: Final = {"": 1} | {
     f"{prefix}{i}": (1024 if i else 1000) ** power for power, prefix in enumerate("kmgt", 1) for i in ("", "i")
@@ -22,8 +23,9 @@ def size(count: float) -> str:
 
 
 def parsed(value: int | str) -> int:
-    """Bytes from a number or a text such as "4 GiB". Raises ValueError, also for none."""
+    """Bytes from a number or a text such as "4 GiB". Raises ValueError, also for none and for more than 63 bits."""
     found = _WRITTEN.fullmatch(str(value).strip())
-    if found is None or not (count := int(float(found[1]) * _FACTORS[found[2].lower().removesuffix("b")])):
+    count = 0.0 if found is None else float(found[1]) * _FACTORS[found[2].lower().removesuffix("b")]
+    if not 1 <= count < _MOST:
         raise ValueError('it is a number of bytes, or a text such as "512 MB" or "4 GiB"')
-    return count
+    return int(count)

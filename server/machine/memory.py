@@ -8,6 +8,7 @@ from . import files
 from .cgroup import Group, groups
 
 _NONE: Final = 1 << 60  # version 1 says "no limit" as a number near 2**63
+UNKNOWN: Final = _NONE  # so much that only others' limits count
 
 
 class Account(NamedTuple):
@@ -24,7 +25,8 @@ class Account(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes: the machine's memory, what of it is available, and the groups whose limits count, own first."""
+    """Bytes: the machine's memory (`UNKNOWN` where it doesn't tell), what of it is available, and the groups whose
+    limits count, own first."""
 
     total: int
     available: int
@@ -45,7 +47,7 @@ class Memory(NamedTuple):
 def memory(root: str = "/") -> Memory:
     """The numbers now. It opens a dozen files: for decisions, not for every call."""
     machine = files.fields(root, "proc/meminfo")
-    total = machine.get("MemTotal", 0)
+    total = machine.get("MemTotal", UNKNOWN)
     accounts = [account for group in groups("memory", root) if (account := _account(group)) is not None]
     return Memory(total, machine.get("MemAvailable", total), tuple(accounts))
 

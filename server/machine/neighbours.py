@@ -2,7 +2,7 @@
 
     header         u32, one more than the highest number of a host
     host n         u32, how often it has told something; two pages, which it writes in turn
-    page           u32 length | u32 CRC-32 | msgpack [its models, models of others that it asks to go, and why]
+    page           u32 length | u32 CRC-32 | JSON [its models, models of others that it asks to go, and why]
 
 Each host writes its own part only, and its supervisor clears that when the host is dead. What a host reads is whole,
 and a moment old at most. Between looking at the others and telling them of a load that begins there is a lock, which
@@ -12,6 +12,7 @@ goes with the process that has it: what two of them begin at once fits, or one o
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import mmap
 import os
@@ -22,8 +23,6 @@ import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
-
-import msgpack
 
 from sharedmodel.board import CELLS
 
@@ -138,7 +137,7 @@ class Neighbours:
             length, crc = _SUM.unpack_from(self._map, page)
             data = self._map[page + _SUM.size : page + _SUM.size + min(length, _PAGE)]
             if zlib.crc32(data) == crc and self._count(at) == told:
-                found: list[Any] = msgpack.unpackb(data)
+                found: list[Any] = json.loads(data)
                 return found
         return None
 
@@ -165,8 +164,7 @@ def _at(number: int) -> int:
 
 def _packed(models: list[Model], asks: list[list[Any]]) -> bytes:
     # All but `host`, which the reader knows.
-    data: bytes = msgpack.packb([[list(model[:-1]) for model in models], asks])
-    return data
+    return json.dumps([[model[:-1] for model in models], asks]).encode()
 
 
 def _roughly(model: Model) -> Model:

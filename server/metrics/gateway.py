@@ -37,7 +37,7 @@ class Gateway:
         self._place = place
         self._selector = selector
         self._group = group
-        self._address: str | None = None
+        self._address: Address | None = None
         self._listener: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
@@ -45,9 +45,10 @@ class Gateway:
         self._delay = 0.0
         self.due = NEVER
 
-    def apply(self, address: str | None) -> None:
+    def apply(self, text: str | None) -> None:
         """Serve there from now on, and nowhere else. Raises BadArgument when it can't be; nothing has changed then."""
-        if address == self._address:
+        address = _numeric(text)
+        if address == self._address:  # in other words, it may be: this listener would be in its own way
             return
         listener = None if address is None else self._listen(address)
         self.close()
@@ -55,19 +56,14 @@ class Gateway:
         if listener is not None:
             self._spawn()
 
-    def _listen(self, text: str) -> socket.socket:
+    def _listen(self, address: Address) -> socket.socket:
         try:
-            address = parse(text)
             if address.host == UNIX:
                 return self._place.listen(self._place.metrics, self._group)
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
-        except BadArgument:
-            raise
-        except ValueError as exc:
-            raise BadArgument(f"server.metrics: {exc}, not {text!r}") from exc
         except OSError as exc:
-            raise BadArgument(f"server.metrics: {text} can't be listened at: {exc.strerror}") from exc
+            raise BadArgument(f"server.metrics: {address} can't be listened at: {exc.strerror}") from exc
 
     def _spawn(self) -> None:
         assert self._listener is not None
@@ -76,17 +72,22 @@ class Gateway:
         fd = str(self._listener.fileno())
         # Its own process group: Ctrl-C is for the supervisor, with which it ends.
         words = ["-m", "sharedmodel.server.metrics.web", self._place.directory, fd, str(os.getpid())]
+        process = None
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", *words],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[self._listener.fileno()],
                 process_group=0,
             )
-            self._pidfd = os.pidfd_open(self._process.pid)
+            self._pidfd = os.pidfd_open(process.pid)
         except OSError as exc:  # no descriptors or processes left
+            if process is not None:  # no descriptor was left to watch it by
+                process.kill()
+                process.wait()
             self._again(f"could not be started: {exc.strerror}")
         else:
+            self._process = process
             self._selector.register(self._pidfd, selectors.EVENT_READ, self._died)
 
     def _died(self) -> None:
@@ -129,6 +130,13 @@ class Gateway:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        if self._address == UNIX:
+        if self._address is not None and self._address.host == UNIX:
             self._place.unlink(self._place.metrics)
         self._address = None
+
+
+def _numeric(text: str | None) -> Address | None:
+    try:
+        return None if text is None else parse(text)
+    except ValueError as exc:
+        raise BadArgument(f"server.metrics: {exc}, not {text!r}") from exc

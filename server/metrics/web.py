@@ -10,12 +10,14 @@ that dawdles is the supervisor's burden, and it asks as anybody would, on the co
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
@@ -31,7 +33,7 @@ from .health import unready
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 AT_ONCE: Final = 16  # readers; the others wait in the backlog
-_READ_TIMEOUT: Final = 5.0
+PATIENCE: Final = 5.0  # seconds for a request to be there, and for each part of the answer to be taken
 _LIVE_TIMEOUT: Final = 2.0
 
 Page = tuple[int, str, bytes]
@@ -74,9 +76,36 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
+class _Request(io.RawIOBase):
+    """The bytes of a socket until a time: its own time-out begins anew with each byte that comes."""
+
+    def __init__(self, sock: socket.socket, end: float) -> None:
+        self._sock = sock
+        self._end = end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        patience = self._sock.gettimeout()
+        self._sock.settimeout(left)
+        try:
+            return self._sock.recv_into(buffer)
+        finally:
+            self._sock.settimeout(patience)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: WebServer
-    timeout = _READ_TIMEOUT
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(self.server.patience)
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Request(self.connection, time.monotonic() + self.server.patience))
 
     def do_GET(self) -> None:
         status, kind, body = self.server.pages.get(self.path, self.headers.get("Accept", ""))
@@ -98,10 +127,11 @@ class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
 
     daemon_threads = True
 
-    def __init__(self, listener: socket.socket, pages: Pages) -> None:
+    def __init__(self, listener: socket.socket, pages: Pages, patience: float = PATIENCE) -> None:
         super().__init__(listener.getsockname(), _Handler)
         self.socket = listener
         self.pages = pages
+        self.patience = patience
         self._room = threading.BoundedSemaphore(AT_ONCE)
 
     def fileno(self) -> int:
@@ -112,7 +142,11 @@ class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._room.acquire()
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread is left for this reader; the place is another's
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
