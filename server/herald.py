@@ -22,6 +22,7 @@ class Herald:
         self._said = ""
         self._ready = False
         self._stopping = False
+        self._reloading = False
         self._hosts: Hosts | None = None
         self._again = NEVER  # when to look again, where the manager could not be told
 
@@ -39,7 +40,7 @@ class Herald:
     def look(self, hosts: Hosts) -> None:
         """Something has happened to a host."""
         self._hosts, self._again = hosts, NEVER
-        if self._stopping:
+        if self._stopping or self._reloading:
             return
         models = hosts.models()
         status, ready = in_words(models), not self._ready and all(map(_has_settled, hosts))
@@ -54,9 +55,14 @@ class Herald:
 
     def reloading(self) -> None:
         """The configuration is being read again; READY=1 follows when the hosts have settled."""
-        self._ready = False
+        self._ready, self._reloading = False, True
         self._said = "the configuration is read again"
         self._notifier.tell(*reloading(), f"STATUS={self._said}")
+
+    def reloaded(self, hosts: Hosts) -> None:
+        """It has been."""
+        self._reloading = False
+        self.look(hosts)
 
     def stopping(self, why: str) -> None:
         """The end begins."""

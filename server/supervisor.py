@@ -23,7 +23,7 @@ from typing import Any, Final
 from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
 
-from . import activation, logs, messages, reload
+from . import activation, logs, messages
 from .control import Answer, ControlServer
 from .death import Death
 from .detach import detach
@@ -34,6 +34,7 @@ from .keeper import KILL_AFTER, NEVER, Keeper
 from .metrics.gateway import Gateway
 from .notify import Notifier
 from .place import Lock, Place
+from .reload import Reading
 from .retire import Retirement
 from .settings import ModelSettings, Settings
 from .signals import Signals, terminal_is_gone
@@ -70,6 +71,7 @@ class Supervisor:
         self._standing = Standing(self)
         self._retirement = Retirement(self)
         self._herald = Herald(notifier)
+        self._reading = Reading(self._selector, self._read)
 
     def _apply(self, settings: Settings) -> None:
         """Come to what the settings ask for. Raises BadArgument or OSError."""
@@ -113,7 +115,8 @@ class Supervisor:
             self._due(now)
 
     def _timeout(self) -> float | None:
-        next_at = min(self.hosts.due, self.gateway.due, self._standing.due, self._retirement.due, self._herald.due)
+        parts = self.hosts, self.gateway, self._standing, self._retirement, self._herald, self._reading
+        next_at = min(part.due for part in parts)
         return None if next_at == NEVER else min(_LONGEST, max(0.0, next_at - time.monotonic()))
 
     def _due(self, now: float) -> None:
@@ -122,8 +125,10 @@ class Supervisor:
         self._standing.expire(now)
         self._retirement.expire(now)
         self._herald.expire(now)
+        self._reading.expire(now)
 
     def _close(self) -> None:
+        self._reading.close()
         self._retirement.expire(time.monotonic())
         self.hosts.close()
         self.gateway.close()
@@ -181,11 +186,19 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._herald.reloading()
+        self._reading.begin(self.settings)
+
+    def _read(self, found: Settings | BadArgument) -> None:
+        """The configuration has been read again."""
+        if self.stopping:
+            return
         try:
-            self._apply(reload.again(self.settings))
+            if isinstance(found, BadArgument):
+                raise found
+            self._apply(found)
         except (SharedModelError, OSError) as exc:
             logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
-        self._herald.look(self.hosts)
+        self._herald.reloaded(self.hosts)
 
     def _request(self, name: str, options: dict[str, Any], answer: Answer) -> None:
         if name == "status":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -133,16 +133,44 @@ def test_a_server_is_ready_though_calls_have_ended_the_quarantine_again_and_agai
             assert server.state() == "ready"
 
 
-def test_a_configuration_read_by_another_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(config_file="config.toml")
-    newer = settings.to_json().replace("{", '{"newer": true, ', 1)
+def test_a_configuration_read_by_another_version_is_not_taken() -> None:
+    newer = Settings().to_json().replace("{", '{"newer": true, ', 1)
+    mistake = reload.found(Settings(config_file="config.toml"), 0, newer, "")
+    assert isinstance(mistake, BadArgument)
+    assert "another version than the one that serves has read it: restart the server" in str(mistake)
 
-    def read(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 0, newer, "")
 
-    monkeypatch.setattr(reload.subprocess, "run", read)
-    with pytest.raises(BadArgument, match="another version than the one that serves has read it: restart the server"):
-        reload.again(settings)
+def test_a_configuration_that_takes_too_long_to_be_read_is_not_taken(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "TIMEOUT", 0.2)
+    taken: list[reload.Found] = []
+    with selectors.DefaultSelector() as selector:
+        reading = reload.Reading(selector, taken.append)
+        reading.begin(Settings(config_file=_pipe(runtime)))
+        while not taken:
+            for key, _ in selector.select(0.05):
+                key.data()
+            reading.expire(time.monotonic())
+        assert "could not be read within 0.2 s" in str(taken[0]) and reading.due == reload.NEVER
+
+
+def test_the_supervisor_answers_while_a_configuration_is_read_and_takes_the_last_word(runtime: str) -> None:
+    with running_server(f"{ECHO}max_run = 600\n", runtime) as server, ThreadPoolExecutor() as pool:
+        pid, config = server.host_pid, Path(runtime, "config.toml")
+        config.unlink()
+        os.mkfifo(config)
+        server.process.send_signal(signal.SIGHUP)
+        first = pool.submit(open, config, "w")  # opens when somebody reads
+        with first.result(20) as written:
+            assert ask(server.place.control, "live", timeout=5)["pid"] == server.process.pid
+            server.process.send_signal(signal.SIGHUP)  # read once more, then
+            until(lambda: ask(server.place.control, "live", timeout=5)["pid"] > 0, lambda: "it does not answer")
+            config.unlink()
+            config.write_text(f"{ECHO}max_run = 600\n{APART}")
+            written.write(ECHO)
+        until(lambda: "apart" in server.status()["models"], lambda: server.log)
+        assert server.until("ready")["restarts"] == 0 and server.host_pid == pid
 
 
 def test_a_fault_in_the_supervisor_is_logged_once_and_ends_no_host(
