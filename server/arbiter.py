@@ -130,13 +130,16 @@ class Arbiter:
         deadline = since + self._rules.patience
         wish = self._accounts.wish(ward, since)
         self.gpus.forget()
+        there: set[Model] = set()
         try:
             while True:
                 seen = self._changes
-                self._ask_for(wish.device)
+                there = self._ask_before(wish.device, there)
                 with self._neighbours.turn(), self._deciding:
                     now, leaving = self._clock(), bool(self._leaving)
-                    models = [*self._models(), *self._neighbours.models()]
+                    models = self._all()
+                    if not there <= _on_gpus(models):
+                        continue  # what one had that is just gone would count, and could be had from nobody
                     seat, decision = self._accounts.decide(wish, models, now, self._rules)
                     if isinstance(decision, Load):
                         self._accounts.begin(ward, wish, seat)
@@ -159,6 +162,20 @@ class Arbiter:
         """Have the numbers of GPUs anew, where they matter; not under the lock, which others wait for."""
         if device != CPU:
             self.gpus.ask()
+
+    def _ask_before(self, device: str, there: set[Model]) -> set[Model]:
+        """The models on GPUs, as it was before these were asked. ``there``: as it was the last time."""
+        if device == CPU:
+            return there
+        with self._deciding:
+            models = _on_gpus(self._all())
+        if there - models:
+            self.gpus.forget()
+        self.gpus.ask()
+        return models
+
+    def _all(self) -> list[Model]:
+        return [*self._models(), *self._neighbours.models()]
 
     def _models(self) -> list[Model]:
         """Those of this host, once for each device that they take memory of."""
@@ -258,6 +275,7 @@ class Arbiter:
         if not there or now < self._gpus_due or self._leaving:
             return
         self._gpus_due = now + GPU_BEAT
+        self.gpus.forget()
         self.gpus.ask()
         for device in (reading.device for reading in self.gpus.look() if reading.device.name in there):
             relief = self._gpu_reliefs.setdefault(device.name, Relief(rules=self._rules, gentle=(ShrinkArenas(),)))
@@ -284,3 +302,8 @@ class Arbiter:
 
 def _used(device: Device) -> str:
     return f"{size(device.in_use)} of {size(device.budget)} in use"
+
+
+def _on_gpus(models: list[Model]) -> set[Model]:
+    """Which models are on which, and nothing else of them."""
+    return {Model(model.name, 0, model.device, host=model.host) for model in models if model.device != CPU}

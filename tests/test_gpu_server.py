@@ -64,14 +64,16 @@ def test_hosts_share_gpus_and_tell_of_them(runtime: str, tmp_path: Path, monkeyp
         assert "944 MB in use of 1.6 GB (configuration)" in shown
         assert "DEVICE" in shown and "cuda:1, 629 MB" in shown
 
-        # Nobody knows what it takes, so it is let in once. Then its host has to unload `one`, which is on that GPU
-        # too, for what an instance in another host takes there is not its own to unload.
-        for _ in range(2):
-            assert host.load("other")["device"] == "cuda:1"
-            host.unload("other")
-        host.load("one")
+        # Nobody knows what it takes, so it is let in once. Then the longest unused of that GPU makes room, which is an
+        # instance in another host; the other instance is on the other GPU, and stays.
         host.load("other")
-        assert host.models()["one"]["state"] == "unloaded"
+        host.unload("other")
+        host.model("one").where()
+        host.load("other")
+        models = server.status()["models"]
+        assert [models[name]["state"] for name in ("one", "other", "twice")] == ["ready", "ready", "ready"]
+        assert (models["twice"]["device"], models["twice"]["device_memory"]) == ("cuda:0", 300 * MIB)
+        assert [device["in_use"] for device in server.status()["devices"]] == [300 * MIB, 1300 * MIB]
         cards.others(1, 1500)
         host.unload("other")
         with pytest.raises(NotEnoughMemory, match="on cuda:1") as raised:

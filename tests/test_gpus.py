@@ -287,6 +287,37 @@ def test_what_another_host_has_only_begun_to_load_on_a_gpu_counts(opened: Callab
         assert shop.where() == {"a": "cuda:0"}
 
 
+def test_what_another_host_has_just_given_back_has_no_model_here_go_for_it(opened: Callable[..., Shop]) -> None:
+    with members() as member, ThreadPoolExecutor(1) as pool:
+        other = member(1)
+        shop = opened(2000, cuda_0=1000, neighbours=member(0))
+        shop.add("a", "cuda:0", 400, known=False)
+        shop.add("c", "cuda:0", 500)
+        shop.load("a")
+        others = Path(shop.cards.folder, "0", f"{os.getpid()}-other")
+        others.write_text("500\n")
+        other.tell([Model("b", 500 * MIB, "cuda:0")])
+        load = pool.submit(shop.load, "c")
+        until(lambda: "b" in other.asked(), lambda: "nobody asked")
+        others.unlink()
+        other.tell([])
+        load.result(20)
+        assert shop.states() == {"a": "ready", "c": "ready"}
+
+
+def test_an_answer_that_was_under_way_when_something_changed_is_not_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = Cards(tmp_path, monkeypatch, 1000)
+    gpus = Gpus()
+    read = gpus._read
+    monkeypatch.setattr(gpus, "_read", lambda: (read(), gpus.forget(), cards.others(0, 300))[0])
+    gpus.ask()
+    assert gpus.look()[0].used == 0
+    gpus.ask()
+    assert gpus.look()[0].used == 300 * MIB
+
+
 NO_GPU = [
     ("cuda:2", {}, {}, r"no cuda:2 here; there are: cuda:0: NVIDIA A100-SXM4, 1.0 GB; cuda:1: NVIDIA"),
     ("cuda:1", {"CUDA_VISIBLE_DEVICES": "1"}, {}, "no cuda:1 here; there are: cuda:0"),

@@ -60,18 +60,23 @@ class Gpus:
         self._lock = threading.Lock()
         self._readings: list[Reading] = []
         self._until = float("-inf")
+        self._forgot = 0  # how often; an answer that was under way then is as old as the others
         self._at = 0.0  # of the wall's clock
 
     def forget(self) -> None:
         """What was read is not so any more."""
+        self._forgot += 1
         self._until = float("-inf")
 
     def ask(self) -> None:
         """Ask nvidia-smi, unless it has just been. A driver in trouble takes its time: hold no lock meanwhile."""
         with self._lock:
             if self._clock() >= self._until:
+                forgot = self._forgot
                 self._readings = self._read()
-                self._until, self._at = self._clock() + FRESH, time.time()
+                self._at = time.time()
+                if forgot == self._forgot:
+                    self._until = self._clock() + FRESH
 
     def look(self) -> list[Reading]:
         """All of them as they were read last, in the order in which they are to be tried."""
