@@ -14,7 +14,7 @@ import pytest
 from sharedmodel.client import Host, connect
 from sharedmodel.errors import NotEnoughMemory
 
-from .servers import Server, command, running_server
+from .servers import Server, command, running_server, until
 
 MB = 1_000_000
 HEAVY = 150 * MB  # of zoo.Heavy
@@ -61,7 +61,9 @@ def test_models_with_hosts_of_their_own_make_room_for_one_another(runtime: str) 
     with serving(runtime, 400 * MB, "isolate = true\n") as (server, host):
         for name in ("one", "two", "one", "three"):
             assert host.model(name).size() == HEAVY
-        assert states(host) == {"one": "ready", "two": "unloaded", "three": "ready", "large": "absent"}
+        # An answer may be here before the news that its host tells of itself.
+        end = {"one": "ready", "two": "unloaded", "three": "ready", "large": "absent"}
+        until(lambda: states(host) == end, lambda: str(states(host)))
         assert "to make room for three" in host.models()["two"]["why"]
         os.kill(server.pid_of("one"), signal.SIGKILL)  # whose memory comes back without anybody's saying so
         assert host.model("two").size() == HEAVY
