@@ -32,6 +32,7 @@ def frame(before: Status, now: Status, command: Callable[[int], str], at: float)
     """
     parts: list[RenderableType] = [
         _head(now, at),
+        *_devices(now),
         "",
         _models(before, now),
         *_reasons(now),
@@ -62,6 +63,17 @@ def _head(now: Status, at: float) -> Text:
             f"\n/dev/shm  {size(shared['used'])} of {size(shared['size'])} used, {size(held)} by clients of this"
         )
     return text
+
+
+def _devices(now: Status) -> Iterator[Text]:
+    yield line(f"memory    {_of_budget(now['memory'])}")
+    for device in now["devices"]:
+        there = [name for name, told in now["models"].items() if device["name"] in told.get("device", "").split(", ")]
+        yield line(f"{device['name']:<9} {_of_budget(device)}{': ' if there else ''}{', '.join(sorted(there))}")
+
+
+def _of_budget(device: dict[str, Any]) -> str:
+    return f"{size(device['in_use'])} of {size(device['budget'])} used"
 
 
 def _models(before: Status, now: Status) -> Table:

@@ -50,7 +50,8 @@ def status(at: float = 100.0, calls: int = 0, failed: int = 0, *, cpu: float = 1
     return {
         "at": at, "state": "ready", "directory": "/run/x", "supervisor": {"pid": 10, "since": 800.0},
         "hosts": [host], "models": {"net": model}, "sessions": [session, session], "deaths": [],
-        "shared_memory": {"size": 64_000_000, "used": 20_000_000},
+        "shared_memory": {"size": 64_000_000, "used": 20_000_000}, "devices": [],
+        "memory": {"in_use": 2_000_000_000, "budget": 8_000_000_000},
     }  # fmt: skip
 
 
@@ -90,6 +91,17 @@ def test_a_client_is_one_line_however_many_sessions_it_has() -> None:
 
 def test_what_clients_hold_of_shared_memory_is_told_beside_what_there_is() -> None:
     assert "/dev/shm  20 MB of 64 MB used, 20 MB by clients of this" in screen(status(), status(101.0))
+
+
+def test_memory_and_gpus_are_told_with_the_models_that_run_there() -> None:
+    now = status(101.0)
+    assert "memory    2.0 GB of 8.0 GB used" in screen(status(), now).splitlines()
+    now["models"]["one"] = {**now["models"]["net"], "device": "cuda:1"}
+    now["models"]["both"] = {**now["models"]["net"], "device": "cuda:0, cuda:1"}
+    now["devices"] = [{"name": f"cuda:{n}", "in_use": 10**9 * n, "budget": 40 * 10**9} for n in range(3)]
+    told = [line.rstrip() for line in screen(status(), now).splitlines() if line.startswith("cuda:")]
+    assert told == ["cuda:0    0 B of 40 GB used: both", "cuda:1    1.0 GB of 40 GB used: both, one",
+                    "cuda:2    2.0 GB of 40 GB used"]  # fmt: skip
 
 
 def test_a_host_that_is_silent_or_gone_is_shown_as_that() -> None:
