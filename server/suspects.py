@@ -6,6 +6,7 @@ lost its call may ask any of them whether it is free to be sent again, or to run
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import Any, Final
@@ -48,7 +49,8 @@ class Deaths:
         Waits, 5 s at most, for the news of the death of host ``pid``.
         """
         with self._news:
-            self._news.wait_for(lambda: self._of(pid) is not None, NEWS_TIMEOUT)
+            # A session may be over without its host's death.
+            self._news.wait_for(lambda: self._of(pid) is not None or pid == os.getpid(), NEWS_TIMEOUT)
             death = self._of(pid)
         if death is None or [session, request] not in death[2]:
             return None

@@ -11,21 +11,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, reply
-from .errors import Cancelled, DeadlineExceeded, SharedModelError
+from .errors import Cancelled, DeadlineExceeded, Overloaded, SharedModelError
 from .kept import Input
 from .pending import PRIORITY_MOST
 from .tensor import Array
 from .tracing import LENGTH as TRACE_LENGTH
 
 if TYPE_CHECKING:
-    from .objects import Served
+    from .objects import Served, Watch
     from .peer import Peer
 
 logger = logging.getLogger("sharedmodel")
 
 _NOTHING: Final[Any] = ()
+_END: Final = object()
 NEVER: Final = float("inf")
 WINDOW: Final = 16  # items of a stream that may be on their way
+STREAMS: Final = 512  # of one session; each has a thread until it has been read
 
 
 class Call:
@@ -67,7 +69,9 @@ class Call:
         self.problem = problem
         self.taken = time.monotonic()
         if timeout is not None:
-            self.deadline = self.taken + float(timeout)
+            deadline = self.taken + float(timeout)
+            if deadline == deadline:  # what is no number would be neither before nor after any other
+                self.deadline = deadline
         if more:
             self._take_in(*more)
 
@@ -101,7 +105,7 @@ class Call:
                 value = self.peer.refs.as_proxy(served.method_to_typeid[self.method], value)
             elif type(value) is types.GeneratorType:
                 self.made = NEVER  # its items are still to be made
-                self._stream(value)
+                self._stream(value, watch)
                 return
             data = self.peer.packed(self, value)
             del value  # it may be an argument, which nothing here must keep when it is asked what is kept
@@ -114,10 +118,18 @@ class Call:
             if watch is not None:
                 watch.left(token)
 
-    def _stream(self, items: types.GeneratorType[Any, Any, Any]) -> None:
+    def _stream(self, items: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> None:
+        peer = self.peer
+        with peer.lock:
+            full = peer.streams >= STREAMS
+            peer.streams += not full
+        if full:
+            items.close()
+            raise Overloaded(f"{STREAMS} results of this session are being read item by item; read one of them first")
         # Bounded: with credit to spare a client that does not read would fill the host's memory.
         self.credit = threading.BoundedSemaphore(WINDOW)
-        self.peer.background(lambda: self._pump(items))
+        # It waits for its reader, but not for those that wait for theirs.
+        peer.service.patient.submit(lambda: self._pump(items, watch), urgent=True)
 
     def check(self) -> None:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
@@ -142,13 +154,13 @@ class Call:
         self.outcome = failure.code_of(error)
         self.peer.fail(self, error)
 
-    def _pump(self, stream: types.GeneratorType[Any, Any, Any]) -> None:
+    def _pump(self, stream: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> None:
         """Send a generator's items as fast as the caller takes them."""
         reply.current.call = self
         try:
             self.peer.begin_stream(self)
             with contextlib.closing(stream):
-                for item in stream:
+                while (item := self._next(stream, watch)) is not _END:
                     if not self._may_send():
                         raise Cancelled("the stream was closed by its reader")
                     self.peer.item(self, item)
@@ -159,6 +171,20 @@ class Call:
             self.fail(exc)
         finally:
             reply.current.call = None
+            with self.peer.lock:
+                self.peer.streams -= 1
+
+    def _next(self, stream: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> Any:
+        """Its next item, which is a run of its own to who watches; that of the whole began with the first."""
+        if watch is None:
+            return next(stream, _END)
+        began = self.began
+        token = watch.entered(self)
+        self.began = began
+        try:
+            return next(stream, _END)
+        finally:
+            watch.left(token)
 
     def _may_send(self) -> bool:
         assert self.credit is not None

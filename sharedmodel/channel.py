@@ -174,7 +174,7 @@ class Channel:
         ended = []
         while self.pending:
             _, pending = self.pending.popitem()
-            lost = type(error)(*error.args) if isinstance(error, HostLost) else HostLost(str(error))
+            lost = self.over()
             lost.request = pending.rid
             pending.error = lost
             pending.done = True
@@ -183,9 +183,13 @@ class Channel:
         self.fds.clear()
         return ended
 
+    def over(self) -> HostLost:
+        """That the session is over, as an error of its own for each who meets it."""
+        return HostLost(str(self.lost or "the session is over"))
+
     def unsent(self) -> HostLost:
         """The error of a call that has not left: the session was over before it."""
-        error = HostLost(*(self.lost or HostLost("the session is over")).args)
+        error = self.over()
         error.begun = False
         return error
 

@@ -21,11 +21,16 @@ def to_wire(exc: BaseException) -> list[Any]:
     """An exception as six plain values, its traceback as text."""
     kind = type(exc)
     message = words_of(exc)
-    plain = len(exc.args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in exc.args)
-    args: list[Any] = list(exc.args) if plain else [message]
-    if isinstance(exc, Overloaded):
-        args = [message, float(exc.retry_after)]
+    args = [message, float(exc.retry_after)] if isinstance(exc, Overloaded) else _args(exc, message)
     return [code_of(exc), _safe(kind.__module__), _safe(kind.__qualname__), message, args, _traceback(exc)]
+
+
+def _args(exc: BaseException, message: str) -> list[Any]:
+    try:
+        args = list(exc.args)
+    except Exception:  # its class may have made anything of it
+        return [message]
+    return args if len(args) <= 8 and all(type(arg) in _PLAIN and _fits(arg) for arg in args) else [message]
 
 
 def code_of(exc: BaseException) -> str:
@@ -35,7 +40,7 @@ def code_of(exc: BaseException) -> str:
 
 def _traceback(exc: BaseException) -> str:
     try:
-        return _safe("".join(traceback.format_exception(exc))[-_TEXT_MAX:])
+        return _safe("".join(traceback.format_exception(exc)))[-_TEXT_MAX:]
     except Exception:  # it is printed by code of the model's
         return "<a traceback that can't be printed>"
 
@@ -45,8 +50,8 @@ def forget_frames(exc: BaseException | None) -> None:
     seen = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
-        exc.__traceback__ = None
-        exc = exc.__cause__ or exc.__context__
+        BaseException.with_traceback(exc, None)  # assigned it would be through the class, which may be frozen
+        exc = exc.__context__ if exc.__cause__ is None else exc.__cause__
 
 
 def from_wire(parts: list[Any]) -> Exception:
@@ -58,7 +63,7 @@ def from_wire(parts: list[Any]) -> Exception:
         exc = _own_type(module, name, args) or RemoteError(f"{name}: {message}", f"{module}.{name}")
     else:
         exc = _rebuild(by_code(code), args) or SharedModelError(message)
-    exc.__cause__ = RemoteTraceback(text)
+    BaseException.__setattr__(exc, "__cause__", RemoteTraceback(text))  # its class may be frozen
     return exc
 
 
@@ -78,7 +83,7 @@ def _rebuild(kind: type[Exception], args: list[Any]) -> Exception | None:
     except Exception:  # a class with a signature of its own: keep its type and its args
         try:
             exc = kind.__new__(kind)
-            exc.args = tuple(args)
+            BaseException.__setattr__(exc, "args", tuple(args))
         except Exception:
             return None
         return exc
@@ -90,8 +95,9 @@ def words_of(exc: BaseException) -> str:
         text = str(exc)
     except Exception:
         text = f"<{type(exc).__name__} that can't be printed>"
-    more = len(text) - _TEXT_MAX  # a frame has its bounds
-    return _safe(text if more <= 0 else f"{text[:_TEXT_MAX]}… and {more} characters more")
+    text = _safe(text)  # which may make it longer, and a frame has its bounds
+    more = len(text) - _TEXT_MAX
+    return text if more <= 0 else f"{text[:_TEXT_MAX]}… and {more} characters more"
 
 
 def _safe(text: object) -> str:

@@ -24,6 +24,7 @@ from .encoder import Encoder
 from .errors import CannotCross, ProtocolError
 from .kept import Kept
 from .marks import outermost
+from .order import Order
 from .outlet import Outlet
 from .references import References
 from .room import Room
@@ -53,8 +54,9 @@ class Peer:
         self.foreign = who.uid != os.geteuid()
         self.greeted = False
         self.closed = False
-        self.lock = threading.Lock()  # of `closed` and of the callbacks of calls
+        self.lock = threading.Lock()  # of `closed`, of `streams` and of the callbacks of calls
         self.calls: dict[int, Call] = {}
+        self.streams = 0
         self.last = 0
         self.outlet = Outlet(sock, lambda: service.watched.update(self))
         self.room = Room(service.limits, self.foreign, self.outlet.send, service.warn_once)
@@ -62,6 +64,7 @@ class Peer:
         self.kept = Kept()
         self.onloop = OnLoop(self.room, service.load_proxy, service.address)
         self.parts = wire.Parts(service.limits.payload)
+        self.order = Order()
         self.spilled = False
         self._framer = wire.Framer()
         self._encoders: list[Encoder] = []

@@ -12,6 +12,7 @@ Before it blocks, a reader looks a few times whether the reply is there already 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import select
 import socket
@@ -100,8 +101,8 @@ class Reader:
                     raise within_another()
                 else:
                     self._follow(waiter, end)
-        except BaseException:
-            self._give_up(waiter)
+        except BaseException as exc:
+            self._left(waiter, exc)
             raise
         finally:
             if held and held[-1]:
@@ -113,6 +114,11 @@ class Reader:
                 self.retire()
         if self._unsettled:
             self._settle()
+
+    def _left(self, waiter: Waiter, exc: BaseException) -> None:
+        if isinstance(exc, HostLost):
+            exc.request = waiter.rid
+        self._give_up(waiter)
 
     def catch_up(self) -> None:
         """Take in what is there already, if nobody is reading."""
@@ -188,7 +194,7 @@ class Reader:
     def _read(self, end: float | None) -> None:
         """Take in what the host has sent, waiting for it."""
         if self._channel.lost is not None:
-            raise self._channel.lost
+            raise self._channel.over()
         inbox = self._inbox
         try:
             if not inbox.reads:
@@ -234,7 +240,9 @@ class Reader:
             self._read(None)
 
     def _poll(self, mask: int, seconds: float) -> int:
+        if (fd := self._socket.fileno()) < 0:
+            raise OSError(errno.EBADF, "the session was closed")
         poller = select.poll()
-        poller.register(self._socket, mask)
+        poller.register(fd, mask)
         ready = poller.poll(None if seconds < 0 else int(seconds * 1000) + 1)
         return ready[0][1] if ready else 0

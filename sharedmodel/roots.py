@@ -56,8 +56,9 @@ class Roots:
         try:
             while True:  # other threads take from it too
                 root = dead.popleft()
-                if by_id.get(root.key) is root:
-                    del by_id[root.key]
+                found = by_id.pop(root.key, None)
+                if found is not None and found is not root:  # a new array has its number
+                    by_id.setdefault(root.key, found)
                 blocks.append(root.ref.block)
         except IndexError:
             return blocks

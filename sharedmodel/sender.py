@@ -70,7 +70,7 @@ class Sender:
         except BaseException as exc:
             if isinstance(exc, OSError) and not isinstance(exc, DeadlineExceeded):
                 self._lose(HostLost(f"the host at {self._address} went away: {exc.strerror}"))
-                return False
+                return sum(frame[1]) == len(data)  # it had left when something behind it could not
             if pending is not None:
                 self._give_up(pending, frame)
             raise

@@ -59,6 +59,7 @@ class Service:
         self.objects = objects
         self.limits = limits or Limits()
         self.workers = Workers()
+        self.patient = Workers("sharedmodel-waiting")  # for a model to be loaded, or for a reader of items
         self.watched = Watched()
         self.peers = self.watched.peers
         self.info: dict[str, Any] = {}
@@ -67,7 +68,7 @@ class Service:
         self.when_idle: list[Callable[[], Any]] = [heap.trim]
         self.meter: Callable[[Call], None] | None = None  # hears of each call that has ended; it must be quick
         control = Served("", "host", Control(self), Control.EXPOSED)
-        self.turns = Turns(objects, control, self.workers, self.watched.standby, self._serve)
+        self.turns = Turns(objects, control, self.workers, self.patient, self.watched.standby, self._serve)
         self.loop = self.turns.loop
         self.stopped = self.loop.stopped
         self.arrivals = Arrivals(self, entry, authkey)
@@ -115,6 +116,7 @@ class Service:
             return
         self._closed = True
         self.stop()
+        self.patient.close(0)
         self.workers.close(timeout)
         for peer in list(self.peers.values()):
             peer.close()
@@ -133,11 +135,9 @@ class Service:
         """Serve what is ready. What has become of the loop meanwhile (see `loop`)."""
         peers, turns = self.peers, self.turns
         calls, dispatch = turns.calls, turns.dispatch
-        while calls:  # left by a thread that lost the loop over the one before
-            if after := dispatch(calls.popleft()):
+        while calls or turns.gathered:  # left by a thread that lost the loop over the one before
+            if after := dispatch(calls.popleft()) if calls else turns.settle():
                 return after
-        if turns.gathered and (after := turns.settle()):
-            return after
         knocked = False
         for fd, mask in self._events():
             if mask == select.EPOLLIN and (peer := peers.get(fd)) is not None:

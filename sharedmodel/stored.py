@@ -147,7 +147,8 @@ class Handles:
             raise expired() from None
 
     def _admit(self, nbytes: int) -> None:
-        has = sum(served.obj.array.nbytes for served in self._objects.counted() if served.typeid == HANDLE)
+        kept = [served.obj for served in self._objects.counted() if served.typeid == HANDLE]
+        has = sum(stored.array.nbytes for stored in kept if isinstance(stored, Stored))  # others a client has made
         if has + nbytes > self._most:
             raise Overloaded(f"{has} bytes are kept for handles; {nbytes} more would be over {self._most}")
 

@@ -74,13 +74,13 @@ class TensorRef(NamedTuple):
             raise ProtocolError("a tensor reference is cut short") from exc
 
 
-_headers: dict[tuple[np.dtype[Any], tuple[int, ...], str], bytes] = {}
+_headers: dict[tuple[np.dtype[Any], type, tuple[int, ...], str], bytes] = {}
 _layouts: dict[bytes, Layout] = {}
 
 
 def header_of(dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> bytes:
     """The header of an array. Raises CannotCross for a dtype that holds Python objects."""
-    key = (dtype, shape, order)
+    key = (dtype, dtype.type, shape, order)  # a record is equal to its plain structure
     found = _headers.get(key)
     if found is None:
         found = _build(dtype, shape, order)

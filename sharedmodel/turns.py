@@ -18,7 +18,7 @@ from typing import Final
 from . import reply
 from .call import Call
 from .loop import GO_ON, Loop
-from .objects import Objects, Served, Turn
+from .objects import Objects, Schedule, Served, Turn
 from .outlet import BACKLOG_MOST
 from .standby import Standby
 from .wire import CONTROL
@@ -33,9 +33,15 @@ class Turns:
     """Gives calls to where they run."""
 
     def __init__(
-        self, objects: Objects, control: Served, workers: Workers, standby: Standby, serve: Callable[[], int]
+        self,
+        objects: Objects,
+        control: Served,
+        workers: Workers,
+        patient: Workers,
+        standby: Standby,
+        serve: Callable[[], int],
     ) -> None:
-        """``control`` is the object that stands for the host itself.
+        """``control`` is the object that stands for the host itself. ``patient``: threads that wait for a model.
 
         ``serve`` serves what is ready and dispatches its calls, as long as `dispatch` says GO_ON.
         """
@@ -44,7 +50,7 @@ class Turns:
         self.loop = Loop(workers, standby, serve, (self.calls, self.gathered))
         self._objects = objects
         self._control = control
-        self._workers = workers
+        self._patient = patient
 
     def dispatch(self, call: Call) -> int:
         """Run a call here or on a worker. What has become of the loop meanwhile."""
@@ -61,7 +67,7 @@ class Turns:
             if schedule.gathers:
                 self.gathered.setdefault(served, []).append(call)
                 return GO_ON
-            turn = schedule.admit(call)
+            turn = _admitted(schedule, call)
             if turn is None:
                 return GO_ON
         pace = served.pace.get(call.method, 1.0)
@@ -73,9 +79,10 @@ class Turns:
         """Run what has been gathered, here or on workers. What has become of the loop meanwhile."""
         while self.gathered:
             served, calls = self.gathered.popitem()
-            schedule = served.schedule
-            assert schedule is not None
-            turn = schedule.admit(*calls)
+            if (schedule := served.schedule) is None:
+                self.calls.extend(calls)  # it was let go of meanwhile: they are for what has its place now
+                continue
+            turn = _admitted(schedule, *calls)
             if turn is None:
                 continue
             take = self._inline if schedule.brief and turn.at_once else self._aside
@@ -88,7 +95,7 @@ class Turns:
         if call.peer.outlet.park(call):
             return
         try:
-            served = self._objects.get(call.ident)
+            served = self._control if call.ident == CONTROL else self._objects.get(call.ident)
         except KeyError as exc:
             self._await_object(call, exc)
         else:
@@ -112,7 +119,7 @@ class Turns:
             finally:
                 reply.current.call = None
 
-        self._workers.submit(then)
+        self._patient.submit(then)
 
     def _aside(self, call: Call, served: Served, turn: Turn | None) -> int:
         claims = self.loop.lend()
@@ -151,8 +158,18 @@ def _run(call: Call, served: Served) -> None:
     schedule = served.schedule
     if schedule is None or call.method not in schedule.methods:
         call.run(served)
-    elif (turn := schedule.admit(call)) is not None:
+    elif (turn := _admitted(schedule, call)) is not None:
         turn.work()
+
+
+def _admitted(schedule: Schedule, *calls: Call) -> Turn | None:
+    try:
+        return schedule.admit(*calls)
+    except Exception as exc:
+        logger.exception("a fault in the host, as it took calls in")
+        for call in calls:
+            call.fail(exc)
+        return None
 
 
 def _note(served: Served, method: str, took: float) -> None:

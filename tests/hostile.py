@@ -103,7 +103,6 @@ ENDS: dict[str, bytes] = {
     "a credit of text": FRAME([wire.CREDIT, [], "x"]),
     "a CANCEL of a list": FRAME([wire.CANCEL, []]),
     "twice the same request": call(method="wait", rid=5) + call(method="wait", rid=5),
-    "calls without end": b"".join(call(method="wait", rid=n) for n in range(5000)),
     "a piece of text": FRAME([wire.PART, 1, True, "x"]),
     "pieces of nothing": b"".join(FRAME([wire.PART, n, False, b""]) for n in range(5000)),
     "a HELLO in pieces": FRAME([wire.PART, 1, True, msgpack.packb([wire.HELLO, 1, 1, {}, b""])]),

@@ -18,6 +18,7 @@ from sharedmodel.decoder import Decoder
 from sharedmodel.encoder import INLINE_MAX, Encoder
 from sharedmodel.errors import CannotCross
 from sharedmodel.marks import LARGE_BYTES, outermost
+from sharedmodel.tensor import header_of, read_header
 
 from .codec_ends import Nowhere, SharedMemory, crossed
 from .values import ALL_DTYPES, arrays, canon, describe, filled, moments, scalars, values
@@ -164,3 +165,12 @@ def test_an_encoder_that_failed_goes_on_as_new() -> None:
         with pytest.raises(CannotCross):
             encoder.pack([1, bad])
         assert decoder.unpack(encoder.pack([1, ("a", [b"b"])])) == [1, ("a", [b"b"])]
+
+
+def test_a_dtype_of_records_and_its_plain_twin_which_are_equal_stay_what_they_are() -> None:
+    plain = np.dtype([("a", "i4")])
+    records = np.dtype((np.record, plain))
+    for shape, order in (((3,), (records, plain)), ((4,), (plain, records))):
+        assert [read_header(header_of(dtype, shape, "C"))[0].dtype.type for dtype in order] == [
+            dtype.type for dtype in order
+        ]

@@ -10,6 +10,7 @@ import pytest
 
 from sharedmodel import link, wire
 from sharedmodel.extensions import BIGINT, PROXY, SET, extension
+from sharedmodel.incoming import MAX_CALLS
 
 from .hostile import ARRAY, header, structure
 from .raw import PATIENCE, Good, Host, Raw, call, eventually
@@ -91,6 +92,15 @@ def test_a_stream_runs_ahead_of_its_reader_by_its_window_only(host: Host, good: 
             assert item is not None and item[2] == number
             raw.send(wire.frame([wire.CREDIT, 1, 1]))
         assert raw.until(wire.REPLY) is not None
+
+
+def test_calls_without_end_are_refused_from_some_number_on(host: Host, good: Good) -> None:
+    with Raw(host.address) as raw:
+        raw.send(*[call(method="wait", rid=n) for n in range(MAX_CALLS + 1000)])
+        refused = [raw.until(wire.FAILURE) for _ in range(1000)]
+        assert {each[1] for each in refused if each} == set(range(MAX_CALLS, MAX_CALLS + 1000))
+        assert all(each and each[2] == "overloaded" for each in refused)
+        good.works()
 
 
 def test_names_without_end_leave_no_memory_behind(host: Host, good: Good) -> None:

@@ -28,11 +28,20 @@ class Calculator:
         return out
 
 
+class Holder:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def get(self) -> object:
+        return self.value
+
+
 class Manager(ModelManager):
     pass
 
 
 Manager.register("Calculator", Calculator)
+Manager.register("Holder", Holder)
 
 
 def test_a_method_is_called_and_its_result_comes_back() -> None:
@@ -52,3 +61,14 @@ def test_a_large_result_made_in_place_arrives() -> None:
         result = manager.Calculator().filled(3_000_000)
         assert result.shape == (3_000_000,)
         assert (result == 7).all()
+
+
+@pytest.mark.parametrize("value", ["x" * 2_000_000, [0.5] * 300_000], ids=["text", "list"])
+def test_an_object_is_made_of_arguments_of_megabytes(value: object) -> None:
+    with Manager() as manager:
+        assert manager.Holder(value).get() == value
+
+
+def test_an_object_of_one_manager_is_made_of_one_of_another() -> None:
+    with Manager() as one, Manager() as other:
+        assert other.Holder(one.Calculator(2)).get().add(3) == 5

@@ -15,10 +15,12 @@ import pytest
 from sharedmodel import decoder, link, wire
 from sharedmodel.call import Call
 from sharedmodel.errors import CannotCross, HostLost
+from sharedmodel.objects import Served
 from sharedmodel.peer import Peer
+from sharedmodel.roots import Root, Roots
 from sharedmodel.service import Service
 from sharedmodel.session import Session
-from sharedmodel.tensor import Unsupported
+from sharedmodel.tensor import TensorRef, Unsupported
 
 from .crowd import until
 from .fake_host import fake_host
@@ -267,3 +269,143 @@ def test_a_call_in_the_middle_of_sending_by_the_same_thread_is_an_error_too(sess
     session.sender._outbox = outbox
     assert type(errors[0]) is RuntimeError and "in another thread" in str(errors[0])
     assert call(session, "echo", 2) == 2
+
+
+@pytest.mark.parametrize("who", ["who reads", "who follows"])
+def test_each_call_of_a_session_that_ends_has_an_error_of_its_own_with_its_number(who: str, runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address)
+        first = in_thread(lambda: error_of(lambda: call(session, "wait")))
+        rids = [host.receive()[1]]
+        until(session.reader.lock.locked)
+        second = in_thread(lambda: error_of(lambda: call(session, "wait")))
+        rids.append(host.receive()[1])
+        until(lambda: [*session.reader.followers])
+        if who == "who follows":
+            host.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        else:  # who loses it has not woken anybody yet, but one wakes by himself
+            session.channel.lose(HostLost("went away"))
+            session._socket.shutdown(socket.SHUT_RDWR)
+        errors: list[Any] = [first(), second()]
+        session.close()
+        assert [(type(error), error.request, error.begun) for error in errors] == [
+            (HostLost, rid, True) for rid in rids
+        ]
+        assert errors[0] is not errors[1]
+
+
+def test_a_call_that_left_before_the_host_died_is_not_taken_for_one_that_did_not(runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address)
+        real, outbox = session.sender._outbox._send, session.sender._outbox
+
+        def send(data: Any, flags: int) -> int:
+            """The host dies just when it has the call, and another thread has something to say."""
+            sent = real(data, flags)
+            host.close()
+            outbox.put(link.outgoing(wire.frame([wire.CANCEL, 99])))
+            outbox._send = real
+            return sent
+
+        outbox._send = send
+        error = error_of(lambda: call(session, "echo", 1))
+        session.close()
+        assert isinstance(error, HostLost) and error.begun and error.request
+
+
+def test_a_session_that_is_closed_while_its_socket_takes_no_more_ends_the_call_as_lost(runtime: str) -> None:
+    with fake_host(runtime) as host:
+        session = Session(host.address, shared_memory=False)
+        await_room = session.reader.await_room
+
+        def held_up(end: float | None) -> None:
+            session.close()
+            await_room(end)
+
+        session.reader.await_room = held_up  # type: ignore[method-assign]
+        error = error_of(lambda: call(session, "total", np.ones(8_000_000, "u1")))
+        assert isinstance(error, HostLost)
+
+
+def test_an_array_that_took_a_dead_ones_number_is_not_buried_with_it() -> None:
+    roots, arrays = Roots(), [np.ones(3) for _ in range(3)]
+    dead, other, new = (Root(array, roots._mourn) for array in arrays)
+    dead.key, dead.ref = 1, TensorRef(0, 0, 8, 5)
+
+    class Busy(dict[int, Root]):
+        """Another thread adds the new array just when the dead one's entry was looked at."""
+
+        def get(self, key: int, default: Any = None) -> Any:
+            found = super().get(key, default)
+            self[key] = new
+            return found
+
+        def pop(self, key: int, default: Any = None) -> Any:  # type: ignore[override]
+            found = super().pop(key, default)
+            self[key] = new
+            return found
+
+    for before, after in (({1: dead}, {}), ({1: other}, {1: other}), (Busy({1: dead}), {1: new})):
+        roots.by_id = before
+        roots.dead.append(dead)
+        assert roots.bury() == [5] and roots.by_id == after
+
+
+def test_credit_for_a_stream_that_has_just_been_given_up_breaks_no_rule(service: Service, session: Session) -> None:
+    beside = in_thread(lambda: call(session, "wait"))
+    stream = call(session, "stream", 1 << 30, 10)
+    (peer,) = service.peers.values()
+    until(lambda: len(peer.calls) == 2)
+    session.cancel(stream._waiter)
+    for _ in range(4):
+        session.sender.credit(stream._waiter, 8)
+    call(session, "open")
+    assert beside() == "gate"
+
+
+class Gathering:
+    """A schedule that is let go of between a call's arrival and its turn."""
+
+    methods, gathers, brief = frozenset({"echo"}), True, False
+
+    def __init__(self, served: Served) -> None:
+        self.served, self.admitted = served, 0
+
+    def admit(self, *calls: Any) -> None:
+        raise AssertionError("nobody is here any more")
+
+
+class LettingGo(dict[Any, Any]):
+    """Of calls that have come: the object of the first is replaced while they lie here."""
+
+    def __init__(self, replace: Any) -> None:
+        super().__init__()
+        self.replace = replace
+
+    def popitem(self) -> Any:
+        found = super().popitem()
+        self.replace()
+        return found
+
+
+def test_calls_gathered_for_an_object_that_is_let_go_of_go_to_its_successor(service: Service, session: Session) -> None:
+    objects = service.objects
+    old = objects.get("probe")
+    new = objects.publish("probe", old.obj)
+    objects.put(old, "probe")
+    old.schedule = Gathering(old)
+
+    def replace() -> None:
+        old.schedule = None
+        objects.put(new, "probe")
+
+    service.turns.gathered = LettingGo(replace)
+    assert call(session, "echo", 5) == 5
+
+
+def test_a_schedule_that_fails_to_take_a_call_in_fails_the_call(service: Service, session: Session) -> None:
+    old = service.objects.get("probe")
+    old.schedule = Gathering(old)
+    assert isinstance(error_of(lambda: call(session, "echo", 5)), AssertionError)
+    old.schedule = None
+    assert call(session, "echo", 5) == 5

@@ -10,7 +10,7 @@ import pytest
 
 from sharedmodel import segment
 from sharedmodel.errors import Expired, Overloaded
-from sharedmodel.handle import HANDLES, Handle
+from sharedmodel.handle import HANDLE, HANDLES, Handle
 from sharedmodel.server.report import is_busy
 from sharedmodel.service import Service
 from sharedmodel.session import Session
@@ -101,6 +101,11 @@ def test_more_than_there_may_be_is_refused_and_what_is_there_stays(clock: Clock,
     with pytest.raises(Overloaded, match="bytes are kept for handles"):
         Handle.put(current(service), np.ones(1, "u1"), 10)
     assert len(first.open()) == MOST
+
+
+def test_what_a_client_makes_up_under_the_handles_name_is_in_nobodys_way(clock: Clock, service: Service) -> None:
+    current(service).control("create", HANDLE, [5], {})
+    assert len(Handle.put(current(service), np.ones(MOST, "u1"), 10).open()) == MOST
 
 
 def test_what_is_frozen_can_never_be_written_to_again() -> None:

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 from sharedmodel.call import WINDOW
-from sharedmodel.errors import DeadlineExceeded, HostLost
+from sharedmodel.client import connect
+from sharedmodel.errors import DeadlineExceeded, HostLost, Stuck
 from sharedmodel.manager import ModelManager
+from sharedmodel.service import Service
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
 from sharedmodel.stream import CREDIT
 
 from .crowd import Crowd, listen, probe, say, session, until
+from .inside import session_with
+from .servers import running_server
 
 ENDLESS = 1 << 30
 
@@ -206,3 +210,45 @@ def test_the_death_of_its_reader_ends_a_generator(crowd: Crowd) -> None:
         assert own.call("probe", "count", ("closed",), {}) == 0
         child.kill()
         until(lambda: own.call("probe", "count", ("closed",), {}) == 1)
+
+
+class Noting:
+    """Watches, and notes who is inside."""
+
+    def __init__(self) -> None:
+        self.inside, self.entries = 0, 0
+
+    def entered(self, call: Any) -> int:
+        self.inside, self.entries = self.inside + 1, self.entries + 1
+        return self.entries
+
+    def left(self, token: int) -> None:
+        self.inside -= 1
+
+
+def test_each_item_is_a_run_of_its_own_to_who_watches(service: Service) -> None:
+    watch = service.objects.get("probe").watch = Noting()
+    with session_with(service) as own:
+        stream = own.call("probe", "stream", (5, 0, 3), {})
+        assert next(stream) == 0
+        until(lambda: watch.entries == 5 and not watch.inside)  # the call, three items and what it raised
+        assert [next(stream), next(stream)] == [1, 2]
+        with pytest.raises(ValueError, match="item 3"):
+            next(stream)
+
+
+@pytest.mark.parametrize("how", ["polite", "native"])
+def test_an_item_that_takes_longer_than_the_models_max_run_is_stuck_and_a_slow_reader_is_not(
+    how: str, runtime: str
+) -> None:
+    config = '[models.slow]\nfactory = "zoo:Loiterer"\nidempotent = ["add"]\nmax_run = 0.5\n'
+    with running_server(config, runtime) as server:
+        slow = connect(server.address).model("slow")
+        letters = slow.letters("ab" * WINDOW)
+        drops = slow.drip(how)
+        assert next(drops) == "one"
+        with pytest.raises(Stuck, match=r"slow\.drip\(\) ran"):
+            next(drops)
+        if how == "polite":
+            assert "".join(letters) == "ab" * WINDOW
+        assert slow.add(1, 2) == 3

@@ -231,6 +231,14 @@ class Loiterer(Echo):
         library.sleep(1000)
         return "slept"
 
+    def letters(self, text: str) -> Iterator[str]:
+        yield from text
+
+    def drip(self, how: str) -> Iterator[str]:
+        """Loiters between two items."""
+        yield "one"
+        yield self.wait(how)
+
     def heed(self, path: str, how: str) -> str:
         """Loiters once where there is such a file."""
         if os.path.exists(path):
