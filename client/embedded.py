@@ -45,8 +45,11 @@ def ensure(timeout: float | None = None) -> str:
     end = time.monotonic() + (START_TIMEOUT if timeout is None else timeout)
     with open(os.path.join(place, "start.lock"), "w") as lock:
         _lock(lock.fileno(), end)
-        if not answers(address):
-            _start(place, address, end)
+        try:
+            if not answers(address):
+                _start(place, address, end)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked meanwhile holds the file open
     return address
 
 

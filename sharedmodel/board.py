@@ -1,6 +1,6 @@
 """How busy each of several hosts of one model is: a file that they write and clients read, mapped by all.
 
-    cell of host n, at 64 * n:  u32, its calls under way; DOWN while it serves none
+    cell of host n, at 64 * n:  u32, its calls under way; DOWN while it serves none, LAST while it can only refuse them
 
 Each cell has one writer. What is read may be a moment old: it only decides whom to ask.
 """
@@ -14,6 +14,7 @@ from typing import Final
 
 CELLS: Final = 1024
 DOWN: Final = 0xFFFFFFFF
+LAST: Final = DOWN - 1
 _STRIDE: Final = 64  # a cache line, so that writers don't disturb one another
 _SIZE: Final = CELLS * _STRIDE
 
@@ -23,6 +24,7 @@ class Board:
 
     def __init__(self, fd: int, *, writable: bool) -> None:
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        self._stat = os.fstat(fd)
         self._words = memoryview(mmap.mmap(fd, _SIZE, mmap.MAP_SHARED, protection)).cast("I")
 
     @classmethod
@@ -55,6 +57,10 @@ class Board:
         finally:
             os.close(fd)
 
+    def lies_at(self, path: str) -> bool:
+        """Whether this is the file of that name, and not the one before it. Raises OSError where there is none."""
+        return os.path.samestat(self._stat, os.stat(path))
+
     def __getitem__(self, cell: int) -> int:
         return self._words[cell * (_STRIDE // 4)]
 
@@ -84,3 +90,9 @@ class Load:
         with self._lock:
             self._up = True
             self._board[self._cell] = self._calls
+
+    def stand_back(self) -> None:
+        """Until it is up again, callers come only where no other host is."""
+        with self._lock:
+            self._up = False
+            self._board[self._cell] = LAST

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _DROPPED_MOST: Final = 64
+_LONGEST: Final = 1e6  # seconds of one wait: none can be as long as float("inf") (see `deadlines`)
 
 logger = logging.getLogger("sharedmodel")
 
@@ -46,10 +47,11 @@ class Timers:
         """Have ``act`` called, on the thread of the timers, in so many seconds. It must not block."""
         timer = Timer(self._now() + seconds, next(self._numbers), act)
         with self._changed:
-            heapq.heappush(self._heap, timer)
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="sharedmodel-timers", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="sharedmodel-timers", daemon=True)
+                thread.start()  # there may be none to be had: then nothing has happened
+                self._thread = thread
+            heapq.heappush(self._heap, timer)
             if self._heap[0] is timer:
                 self._changed.notify()
         return timer
@@ -83,7 +85,7 @@ class Timers:
             try:
                 if act is not None:
                     act()
-            except Exception:
+            except BaseException:  # a SystemExit, which would end this thread, and with it all that is to come
                 logger.exception("a timer failed")
             del act, timer
 
@@ -91,8 +93,8 @@ class Timers:
         """The next timer, when its moment has come; None at the end."""
         with self._changed:
             while not self._closed:
-                left = self._heap[0].order[0] - self._now() if self._heap else None
-                if left is not None and left <= 0:
+                left = self._heap[0].order[0] - self._now() if self._heap else _LONGEST
+                if left <= 0:
                     return heapq.heappop(self._heap)
-                self._changed.wait(left)
+                self._changed.wait(min(_LONGEST, left))
         return None

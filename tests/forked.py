@@ -26,6 +26,12 @@ class Both:
         os.write(self._mine[1], b".")
         assert os.read(self._other[0], 1), "the other process is gone"
 
+    def ends(self) -> int:
+        """Wait for the child's end; how it went."""
+        os.close(self._mine[1])
+        os.close(self._other[0])
+        return os.waitpid(self.child, 0)[1]
+
     @property
     def in_child(self) -> bool:
         return self.child == 0
@@ -44,4 +50,4 @@ def forked() -> Iterator[Both]:
         raise
     if both.in_child:
         os._exit(0)
-    assert os.waitpid(both.child, 0)[1] == 0, "it went wrong in the child"
+    assert both.ends() == 0, "it went wrong in the child"

@@ -14,6 +14,7 @@ import pytest
 from sharedmodel.client import connect, embedded
 from sharedmodel.errors import HostUnavailable
 from tests import onnx_graphs
+from tests.forked import Both
 
 _CONNECT = "from sharedmodel.client import connect; print(connect().status()['pid'])"
 
@@ -55,6 +56,30 @@ def test_one_that_can_not_start_says_why(runtime: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(HostUnavailable, match=r"embedded\.log"):
         connect()
+
+
+def test_a_child_that_is_forked_meanwhile_does_not_keep_others_from_starting_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forks = []
+
+    def fork(*_: object) -> None:
+        both = Both()
+        if both.in_child:
+            try:
+                both.meet()
+            finally:
+                os._exit(0)
+        forks.append(both)
+
+    monkeypatch.setattr(embedded, "_start", fork)
+    try:
+        for _ in range(2):
+            embedded.ensure(timeout=0.0)
+    finally:
+        for both in forks:
+            both.meet()
+            both.ends()
 
 
 def test_it_is_keyed_by_environment_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:

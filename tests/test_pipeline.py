@@ -18,6 +18,7 @@ from sharedmodel.client.pipeline import JsonLines, Page, Pictures, Pipeline, Tex
 from sharedmodel.client.pipeline.done import Done
 from sharedmodel.client.pipeline.stages import chosen
 from sharedmodel.errors import BadArgument, LoadFailed, Overloaded
+from tests.forked import forked
 from tests.pictures import folder, pdf, picture
 
 pytest.importorskip("PIL")
@@ -211,6 +212,25 @@ def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:
     out.write_text("a letter\n")
     with pytest.raises(BadArgument, match="line 1"):
         run(Pipeline(size), [pages], JsonLines(out))
+
+
+def test_a_child_that_is_forked_meanwhile_neither_keeps_an_output_nor_gives_it_up(tmp_path: Path) -> None:
+    kept, given_up = JsonLines(tmp_path / "kept"), JsonLines(tmp_path / "given up")
+    kept.open("size", "/")
+    given_up.open("size", "/")
+    with forked() as both:
+        if both.in_child:
+            given_up.close()
+        both.meet()
+        if not both.in_child:
+            with pytest.raises(BadArgument, match="being written by another run"):
+                JsonLines(tmp_path / "given up").open("size", "/")
+            kept.close()
+            again = JsonLines(tmp_path / "kept")
+            again.open("size", "/")
+            again.close()
+        both.meet()
+    given_up.close()
 
 
 def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -149,6 +150,41 @@ def test_a_worker_is_replaced_after_as_many_tasks_as_are_stated(runtime: str) ->
     with TaskExecutor(1, max_tasks_per_child=2) as pool:
         pids = [pool.submit(do.pid).result(PATIENCE) for _ in range(5)]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+
+
+def test_a_grace_without_end_is_one(runtime: str) -> None:
+    with TaskExecutor(1, max_tasks_per_child=1, grace=float("inf")) as pool:
+        assert pool.submit(do.pid).result(PATIENCE) != pool.submit(do.pid).result(PATIENCE)
+
+
+def test_a_worker_that_can_not_be_watched_is_not_left_behind(
+    pool: TaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pidfd_open", refuse)
+        with pytest.raises(OSError, match="open files"):
+            pool.submit(do.pid).result(PATIENCE)
+        assert not workers()
+    assert pool.submit(do.add, 1).result(PATIENCE) == 2
+
+
+@pytest.mark.parametrize("timeout", [None, PATIENCE])
+def test_where_no_thread_can_be_started_a_task_is_refused_and_later_ones_are_not(
+    timeout: float | None, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with TaskExecutor(1, max_in_flight=1, when_full="refuse", timeout=timeout) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="new thread"):
+                    pool.submit(do.pid)
+        assert pool.submit(do.add, 1).result(PATIENCE) == 2
 
 
 def test_workers_are_killed_at_random_and_each_task_ends_right_or_with_the_reason(runtime: str) -> None:

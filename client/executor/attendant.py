@@ -45,7 +45,7 @@ class Attendant:
         task.abandoned = partial(self.abandon, task)
         self._task = task
         if self._stopped:
-            task.future.cancel()
+            task.cancel()
         try:
             self._run(task)
         except Exception as exc:
@@ -125,11 +125,15 @@ class Attendant:
             self._worker = None
 
     # -- from other threads ----------------------------------------------------------------------------
+    # They tell and kill with the lock held, so that the next task can't have begun; neither waits for the worker.
 
     def abandon(self, task: Task) -> None:
         """Nobody waits for a task any more: end its work."""
-        if (worker := self._at(task)) is not None:
-            worker.cancel()
+        with self._lock:
+            worker = self._worker if self._task is task else None
+            if worker is not None:
+                worker.cancel()
+        if worker is not None:
             self._timers.after(self._manner.grace, partial(self._end_if_at, task, worker))
 
     def stop(self) -> None:
@@ -142,18 +146,13 @@ class Attendant:
         if worker is not None:
             worker.kill()
 
-    def _at(self, task: Task) -> Worker | None:
-        with self._lock:
-            return self._worker if self._task is task else None
-
     def _end_if_at(self, task: Task, worker: Worker) -> None:
-        if self._at(task) is worker:
-            worker.kill()
+        with self._lock:
+            if self._task is task and self._worker is worker:
+                worker.kill()
 
     def _end_stuck(self, task: Task, worker: Worker) -> None:
         with self._lock:
-            mine = self._task is task and self._worker is worker and not task.done
-            if mine:
+            if self._task is task and self._worker is worker and not task.done:
                 self._stuck = task
-        if mine:
-            worker.kill()
+                worker.kill()

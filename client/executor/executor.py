@@ -39,7 +39,8 @@ class TaskExecutor(Executor):
     ``max_workers``: processes for tasks without some of their own, as a rule one for each core we may use.
     ``host``: whose models tasks get; without it, what `connect` finds. ``max_in_flight``: tasks that may be on
     their way, from submission to their end; ``when_full`` says whether a further one waits or is refused with
-    Overloaded. ``retries``: how often a task runs again whose worker ended under it or hung. In seconds:
+    Overloaded. None waits that is submitted on the executor's own threads, where callbacks run: these may exceed
+    ``max_in_flight``. ``retries``: how often a task runs again whose worker ended under it or hung. In seconds:
     ``timeout`` from submission to result (DeadlineExceeded), ``max_run`` of one run (then it hangs: Stuck), and
     ``grace`` between telling a task to stop and killing its worker. ``memory_limit``: bytes that the tasks of one
     worker may allocate (then MemoryError). ``keep``: how many ended tasks are remembered by their id.

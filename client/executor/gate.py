@@ -1,8 +1,13 @@
-"""How many tasks may be on their way at once: whoever brings one more waits, or is refused."""
+"""How many tasks may be on their way at once: whoever brings one more waits, or is refused.
+
+The executor's own threads never wait here. They run callbacks, which submit as well, and places come back only
+where they go on: a place that a callback finds taken is one more than the bound.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from sharedmodel.errors import Overloaded
 
@@ -18,6 +23,15 @@ class Gate:
         self._inside = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._thread = threading.local()
+
+    def freely(self, act: Callable[[], None]) -> None:
+        """Do what the executor's own threads do: meanwhile this one enters without waiting."""
+        self._thread.free = True
+        try:
+            act()
+        finally:
+            self._thread.free = False
 
     def enter(self) -> None:
         """Take a place. Raises Overloaded where there is none and nobody waits, RuntimeError once it is closed."""
@@ -25,6 +39,8 @@ class Gate:
             while not self._closed and self._most is not None and self._inside >= self._most:
                 if not self._waits:
                     raise Overloaded(f"{self._inside} tasks are in flight, the most there may be", _RETRY_AFTER)
+                if getattr(self._thread, "free", False):
+                    break
                 self._changed.wait()
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -11,17 +12,19 @@ from sharedmodel.starting import must_not_be_importing
 from sharedmodel.timers import Timers
 
 from .attendant import Attendant, Manner
+from .gate import Gate
 from .task import Task
 
 
 class Group:
     """``size`` workers at most. Thread-safe; `let_go` may be called by a finalizer."""
 
-    def __init__(self, name: str, size: int, manner: Manner, timers: Timers) -> None:
+    def __init__(self, name: str, size: int, manner: Manner, timers: Timers, gate: Gate) -> None:
         self._name = name
         self._size = size
         self._manner = manner
         self._timers = timers
+        self._gate = gate
         # Its put() may be called while this very thread is in another: a finalizer needs that.
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._idle = threading.Semaphore(0)
@@ -44,15 +47,16 @@ class Group:
                 return
             attendant = Attendant(self._manner, self._timers)
             name = f"sharedmodel-{self._name}-{number}"
-            thread = threading.Thread(target=self._attend, args=(attendant,), name=name, daemon=True)
+            attend = partial(self._gate.freely, partial(self._attend, attendant))
+            thread = threading.Thread(target=attend, name=name, daemon=True)
+            thread.start()  # before it counts: there may be none to be had
             self._attendants.append(attendant)
             self._threads.append(thread)
-        thread.start()
 
     def _attend(self, attendant: Attendant) -> None:
         while (task := self._next()) is not None:
             if self._stopped:
-                task.future.cancel()
+                task.cancel()
             attendant.run(task)
             del task
         attendant.end()

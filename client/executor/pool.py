@@ -33,7 +33,7 @@ class Pool:
         self._manner = manner
         self._timers = Timers()
         self._gate = gate
-        self._groups = {SHARED: Group(SHARED, size, manner, self._timers)}
+        self._groups = {SHARED: Group(SHARED, size, manner, self._timers, gate)}
         self._lock = threading.Lock()
         self._closed = False
         self._at_exit = partial(_at_exit, weakref.ref(self))
@@ -45,7 +45,7 @@ class Pool:
         with self._lock:
             if name in self._groups:
                 raise BadArgument(f"task type {name!r} is registered already, with workers of its own")
-            self._groups[name] = Group(name, size, self._manner, self._timers)
+            self._groups[name] = Group(name, size, self._manner, self._timers, self._gate)
 
     def put(self, task: Task, group: str) -> None:
         """Have a task done. Raises RuntimeError after `close` and in a forked child, Overloaded at a full gate."""
@@ -53,10 +53,10 @@ class Pool:
             raise RuntimeError(f"this TaskExecutor is of process {self._pid}: make one here, after the fork")
         self._gate.enter()
         task.future.add_done_callback(lambda _: self._gate.leave())
-        if task.terms.timeout is not None:
-            timer = self._timers.after(task.terms.timeout, task.expire)
-            task.future.add_done_callback(lambda _: self._timers.drop(timer))
         try:
+            if task.terms.timeout is not None:
+                timer = self._timers.after(task.terms.timeout, partial(self._gate.freely, task.expire))
+                task.future.add_done_callback(lambda _: self._timers.drop(timer))
             with self._lock:  # so that nothing comes after the end of the queue
                 if self._closed:
                     raise RuntimeError("cannot schedule new futures after shutdown")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from sharedmodel.errors import DeadlineExceeded
 
 from .reference import Work
+
+logger = logging.getLogger("sharedmodel")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,19 @@ class TaskFuture(Future[Any]):
         return self.begun and not self.done()
 
 
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """On one of the executor's own threads, which no callback may end: the standard lets through a SystemExit."""
+    try:
+        yield
+    except InvalidStateError:  # its caller gave up
+        pass
+    except BaseException:
+        logger.critical("a task's callback failed", exc_info=True)
+
+
 class Task:
-    """What is to be done and what has become of it. `worker_gave_up` is set by who runs it."""
+    """What is to be done and what has become of it. `abandoned` is set by who runs it."""
 
     def __init__(self, what: str, work: Work, terms: Terms, task_id: Any = None) -> None:
         """``what``: its name in messages."""
@@ -72,16 +86,20 @@ class Task:
         return self.future.done()
 
     def succeed(self, value: Any) -> None:
-        with contextlib.suppress(InvalidStateError):  # its caller gave up
+        with _ending():
             self.future.set_result(value)
         self._ended()
 
     def fail(self, error: Exception) -> None:
         # Its frames here say nothing, and hold the arguments; those of the worker are its cause.
         error.__traceback__ = None
-        with contextlib.suppress(InvalidStateError):
+        with _ending():
             self.future.set_exception(error)
         self._ended()
+
+    def cancel(self) -> None:
+        with _ending():
+            self.future.cancel()
 
     def expire(self) -> None:
         """Its deadline has come."""

@@ -28,6 +28,7 @@ from .reference import Work
 
 _START: Final = 300.0  # seconds in which the program's module must have been imported
 _LAST_WORDS: Final = 1.0  # between the end of a process's socket and its own
+_LONGEST: Final = 1e6  # seconds: poll can't wait for as long as float("inf") (see `deadlines`)
 _CODE: Final = (
     "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
     "from sharedmodel.client.executor.child import main; main(boot)"
@@ -51,6 +52,7 @@ class Worker:
         """Start it; `greet` waits until it is there. Raises OSError where no process can be started."""
         self.tasks = 0
         self._lock = threading.Lock()
+        self._killed = False
         self._buried = False
         self._session: Session | None = None
         self._address = runtime.fresh_address("tasks")
@@ -60,11 +62,11 @@ class Worker:
             os.unlink(self._address)
             try:
                 self._process = _start(listener.fileno(), memory_limit)
+                self._pidfd = _watched(self._process)
             except BaseException:
                 self._sock.close()
                 raise
         self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
 
     def greet(self) -> None:
         """Wait until it can be called. Raises Ended."""
@@ -95,11 +97,11 @@ class Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether it has not ended, as far as is known."""
-        return self._session is not None and self._session.alive and not self._ended(0)
+        """Whether it has not ended, as far as is known; one that was killed may take a moment to go."""
+        return not self._killed and self._session is not None and self._session.alive and not self._ended(0)
 
     def cancel(self) -> None:
-        """Tell the task that nobody waits for it (see `sharedmodel.reply.cancelled`)."""
+        """Tell the task that nobody waits for it (see `sharedmodel.reply.cancelled`). Does not block."""
         if (session := self._session) is not None:
             for pending in list(session.channel.pending.values()):
                 session.cancel(pending)
@@ -107,6 +109,7 @@ class Worker:
     def kill(self) -> None:
         """End the process and what it has started, now. Idempotent."""
         with self._lock:
+            self._killed = True
             if not self._buried:
                 self._kill()
 
@@ -142,7 +145,7 @@ class Worker:
     def _ended(self, seconds: float | None) -> bool:
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
-        return bool(poller.poll(None if seconds is None else seconds * 1000))
+        return bool(poller.poll(None if seconds is None else min(seconds, _LONGEST) * 1000))
 
 
 def _start(listener: int, memory_limit: int | None) -> subprocess.Popen[bytes]:
@@ -162,6 +165,16 @@ def _start(listener: int, memory_limit: int | None) -> subprocess.Popen[bytes]:
     with contextlib.suppress(BrokenPipeError), started.stdin as pipe:  # it has ended: who greets it learns it
         pipe.write(json.dumps(boot, default=os.fspath).encode())
     return started
+
+
+def _watched(started: subprocess.Popen[bytes]) -> int:
+    """A descriptor that tells of its end. Where none is to be had (OSError), the process is not left behind."""
+    try:
+        return os.pidfd_open(started.pid)
+    except BaseException:
+        started.kill()
+        started.wait()
+        raise
 
 
 def _how(code: int) -> str:

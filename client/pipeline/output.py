@@ -48,12 +48,14 @@ class JsonLines:
         self._path = os.fspath(path)
         self._restart = restart
         self._file: BinaryIO | None = None
+        self._pid = 0
         self._done = Done()
         self._pipeline = ""
 
     def open(self, pipeline: str, root: str) -> None:
         """Read what is there. Raises BadArgument where that is of another pipeline, or another run writes it."""
         self._pipeline = pipeline
+        self._pid = os.getpid()
         self._file = _locked(self._path)
         if self._restart:
             self._file.truncate(0)
@@ -75,6 +77,8 @@ class JsonLines:
 
     def close(self) -> None:
         if self._file is not None:
+            if self._pid == os.getpid():  # by hand: a child forked meanwhile shares the lock, and is not to end it
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None
 
