@@ -18,10 +18,11 @@ import numpy as np
 
 from sharedmodel.aio import AsyncSession
 from sharedmodel.crossing import load_unowned, proxy_bytes
-from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable
+from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable, SharedModelError, UnknownObject
 from sharedmodel.session import CONTROL
 from sharedmodel.tensor import Array
 
+from . import placing
 from .again import DIRECTORY, TRIES, Made, looks
 from .files import with_files_read
 from .find import find
@@ -71,11 +72,34 @@ class AsyncHost:
         end = None if within is None else asyncio.get_running_loop().time() + within
         if spec:
             await self.ask(DIRECTORY, "load", (name, spec), within)
+        where, info = await self._placed(name, end)
+        return AsyncModel(self, where, name, info, timeout)
+
+    async def _placed(self, name: str, end: float | None) -> tuple[Instances | None, dict[str, Any]]:
         info = await self._described(name, end)
         if (where := info.get("elsewhere")) is None:
-            return AsyncModel(self, None, name, info, timeout)
+            return None, info
         instances = Instances(**where)
-        return AsyncModel(self, instances, name, await self._described(name, end, instances), timeout)
+        return instances, await self._described(name, end, instances)
+
+    async def moved(
+        self, where: Instances | None, name: str, exc: SharedModelError, end: float | None
+    ) -> tuple[Instances | None, dict[str, Any]] | None:
+        """As `placing.moved`."""
+        if not placing.may_have_moved(name, exc):
+            return None
+        until = asyncio.get_running_loop().time() + placing.PATIENCE
+        while True:
+            try:
+                found = await self._placed(name, end)
+                if _addresses(found[0]) != _addresses(where):
+                    return found
+            except placing.NOT_YET:
+                if where is None and isinstance(exc, HostLost):
+                    return None  # the directory itself is gone
+            if _left(end) == 0 or asyncio.get_running_loop().time() > until:
+                return None
+            await asyncio.sleep(placing.PAUSE)
 
     async def _described(self, name: str, end: float | None, where: Instances | None = None) -> dict[str, Any]:
         while True:
@@ -230,6 +254,10 @@ async def _again(make: Callable[[], Awaitable[Made]]) -> Made:
     return await make()
 
 
+def _addresses(where: Instances | None) -> list[str]:
+    return [] if where is None else where.addresses
+
+
 def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
 
@@ -277,6 +305,13 @@ class AsyncModel:
         if self._info.get("files", {}).get(method):
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
-        return await self._host.call(
-            self._where, self._name, method, args, kwargs, replay, self._timeout, self._priority
-        )
+        end = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
+        while True:
+            try:
+                return await self._host.call(
+                    self._where, self._name, method, args, kwargs, replay, _left(end), self._priority
+                )
+            except (HostUnavailable, UnknownObject) as exc:
+                if (found := await self._host.moved(self._where, self._name, exc, end)) is None:
+                    raise
+                self._where, self._info = found

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sharedmodel import deadlines
-from sharedmodel.errors import BadArgument, HostLost
+from sharedmodel.errors import BadArgument, HostLost, HostUnavailable, SharedModelError, UnknownObject
 from sharedmodel.handle import LEASE, Handle
 from sharedmodel.pending import PRIORITY_MOST
 from sharedmodel.session import CONTROL
@@ -21,9 +21,8 @@ from sharedmodel.tensor import Array
 from .again import DIRECTORY, Where, address_of, again, asked, empty, reach, replayed
 from .files import with_files_read
 from .find import find
-from .instances import Instances
+from .placing import moved, placed
 from .replay import Question, Replay
-from .waiting import described
 
 
 def connect(
@@ -71,13 +70,8 @@ class Host:
         name, end = versioned(name, version), deadlines.after(within)
         if spec:
             self._ask(DIRECTORY, "load", name, spec, timeout=within)
-        info = described(self.address, name, end)
-        if (where := info.get("elsewhere")) is None:
-            return Model(self.address, name, info, timeout)
-        instances = Instances(**where)
-        for address in instances.addresses:
-            SESSIONS.follow(address, self.address)
-        return Model(instances, name, described(instances, name, end), timeout)
+        where, info = placed(self.address, name, end)
+        return Model(where, name, info, timeout)
 
     def models(self) -> dict[str, Any]:
         """The models that the host serves and the state of each: since when (epoch seconds), and why."""
@@ -185,7 +179,19 @@ class Model:
 
         Of a model with several instances it is one of them, with which it shares the memory.
         """
+        try:
+            return empty(self._where, shape, dtype, order)
+        except HostUnavailable as exc:
+            if not self._moves(exc, None):
+                raise
         return empty(self._where, shape, dtype, order)
+
+    def _moves(self, exc: SharedModelError, end: float | None) -> bool:
+        """Go where the model is by now. False: it is where it was, or nowhere."""
+        if (found := moved(self._where, self._name, exc, end)) is None:
+            return False
+        self._where, self._info = found
+        return True
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("__"):
@@ -232,6 +238,10 @@ class _Method:
         except HostLost as exc:
             replay = self._replay()
             question = replay.lost(exc, session.welcome)
+        except UnknownObject as exc:
+            if not model._moves(exc, end):
+                raise
+            replay, question = self._replay(), None
         return self._replayed(args, kwargs, end, replay, question)
 
     def _replayed(
@@ -245,10 +255,16 @@ class _Method:
         """The call with a session that is to be made; ``question`` is what is to be asked about a first attempt."""
         model, method = self._model, self._name
         ident, priority = model._name, model._priority
-        return replayed(
-            model._where, lambda session, left: session.call(ident, method, args, kwargs, left, priority),
-            replay, end, question,
-        )  # fmt: skip
+        while True:
+            try:
+                return replayed(
+                    model._where, lambda session, left: session.call(ident, method, args, kwargs, left, priority),
+                    replay, end, question,
+                )  # fmt: skip
+            except (HostUnavailable, UnknownObject) as exc:
+                if not model._moves(exc, end):
+                    raise
+                question = None
 
     def _replay(self) -> Replay:
         model = self._model

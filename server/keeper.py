@@ -27,6 +27,7 @@ from .place import QUARANTINE, Place
 from .settings import Settings
 
 KILL_AFTER: Final = 2.0  # past the grace time
+LINGER: Final = 1.0  # seconds in which those who still call a host that is dismissed are told to go elsewhere
 AGAIN_AFTER: Final = 1.0  # seconds, where no process could be made
 SILENCE: Final = 10.0  # seconds; a native call that keeps the interpreter's lock lets nothing else run
 NEVER: Final = float("inf")
@@ -67,8 +68,8 @@ class Keeper:
         self.listener = place.listen(self.address, settings.group)
         self._journal_fd = Journal.create()
         self.journal = Journal(self._journal_fd)
-        self._kill_at = NEVER
-        self._beat_due = NEVER
+        self._kill_at = self._beat_due = self._ends_at = NEVER
+        self._dismissal = ""
         self._place = place
         self._selector = selector
         self._report = report
@@ -180,14 +181,31 @@ class Keeper:
         else:
             self.restart("restarted to read its configuration again", settings)
 
+    def dismiss(self, why: str) -> None:
+        """End the host for good, in a while: what it served is served elsewhere, or not at all, as it says till then.
+
+        A call that it had not read at its end would be lost, and nobody could tell whether it had run.
+        """
+        told = self.tell(messages.MODELS, {})
+        if not told:
+            self.retire(why)
+            return
+        self._close_up()
+        self._dismissal = why
+        self._ends_at = time.monotonic() + LINGER
+
     def retire(self, why: str, hurry: bool = False) -> None:
         """End the host for good. ``hurry`` gives running calls no time."""
+        self._close_up()
+        self._ends_at = NEVER
+        self._end(why, hurry)
+
+    def _close_up(self) -> None:
         self.retired = True
         self.spawn_at = NEVER
         # Now, not at the end: who comes while the last calls run is told at once that there is no host.
         self._rouse()
         self._place.unlink(self.address)
-        self._end(why, hurry)
 
     def beat(self) -> None:
         """The host is alive, which it says every second where any of its models has a `max_run`."""
@@ -242,9 +260,12 @@ class Keeper:
     @property
     def due(self) -> float:
         """When `expire` has something to do."""
-        return min(self.spawn_at, self._kill_at, self._beat_due)
+        return min(self.spawn_at, self._kill_at, self._ends_at, self._beat_due)
 
     def expire(self, now: float) -> None:
+        if now >= self._ends_at:
+            self._ends_at = NEVER
+            self._end(self._dismissal)
         if now >= self._kill_at and self.child is not None:
             self._kill_at = NEVER
             logger.warning("%s did not end in time and is killed", self)
