@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from sharedmodel.call import NEVER
+
 logger = logging.getLogger("sharedmodel.host")
 
 
@@ -18,6 +20,7 @@ class Chore:
     def __init__(self, method: str) -> None:
         self.method = method
         self.began = 0.0
+        self.made = NEVER
         self.cancelled = False
         self.condemned: Exception | None = None
         self._callbacks: list[Callable[[], None]] = []

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .lease import Leased
 from .machine.torch_cache import empty_cache
+from .scheduling.calls import Schedule
 
 _TELL_EVERY: Final = 60.0
 _M_TRIM_THRESHOLD: Final = -1
@@ -23,9 +24,12 @@ logger = logging.getLogger("sharedmodel.host")
 def drain(name: str, leased: Leased) -> None:
     """Return when the object is closed and nothing here refers to it any more.
 
-    The calls inside may take as long as they do: a stuck one is ended by the model's `max_run`, with its host.
+    Calls that wait for it go to the one that follows. Those inside may take as long as they do: a stuck one is ended
+    by the model's `max_run`, with its host.
     """
     leased.retire()
+    if isinstance(leased.schedule, Schedule):
+        leased.schedule.pass_on()
     while not leased.wait_until_empty(_TELL_EVERY):
         logger.warning("model %s: %d calls still run on an object that was let go of", name, leased.inside)
     with returning_memory():

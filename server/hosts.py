@@ -68,7 +68,7 @@ class Hosts:
         self._settings = settings
         for name in [name for name in self._keepers if name not in wanted]:
             keeper = self._keepers.pop(name)
-            keeper.retire("its models are configured no more")
+            keeper.dismiss("its models are configured no more")
             self._going.append(keeper)
         for name, keeper in self._keepers.items():
             if keeper.settings != wanted[name]:
@@ -116,6 +116,11 @@ class Hosts:
             other.tell(messages.DEATHS, other.deaths)
         self.spread(keeper)
         self._ended(keeper, death)
+
+    def serves(self, keeper: Keeper) -> None:
+        """Its host listens from now on: it has not heard what was said since it was started."""
+        keeper.tell(messages.DEATHS, keeper.deaths)
+        self.spread(keeper)
 
     def spread(self, keeper: Keeper) -> None:
         """Tell the first host how the models of others stand: ``keeper``'s may have changed, or it is new."""

@@ -7,6 +7,8 @@ first and looks afterwards; who lets go says so first and counts afterwards. One
                                   └───── yes ─► leave ─► run on the object that came after it
     who lets go      retired := True ─► nobody inside? ─► close it
 
+What is `entered` in time stays until it has left, however late the calls that it makes meanwhile look.
+
 Counting is a list that grows and shrinks, which is atomic; it costs a call 0.1 to 0.2 µs.
 """
 
@@ -29,7 +31,7 @@ class Retired(Exception):
 class Leased(Served):
     """One loaded object. ``successor`` gives the one to call instead once this one is retired."""
 
-    __slots__ = ("_emptied", "_inside", "_methods", "clock", "retired", "successor", "used")
+    __slots__ = ("_emptied", "_entered", "_inside", "_methods", "clock", "retired", "successor", "used")
 
     def __init__(self, ident: str, typeid: str, obj: Any, exposed: Iterable[str]) -> None:
         super().__init__(ident, typeid, obj, exposed)
@@ -39,6 +41,7 @@ class Leased(Served):
         self.clock = time.monotonic
         self.successor: Callable[[], Served] = self._nothing_after_it
         self._inside: list[None] = []
+        self._entered: list[None] = []  # of these who did so by `enter`
         self._emptied = threading.Event()
         self._methods = {name: self._counted(name, obj) for name in (*self.exposed, *PLAIN)}
 
@@ -54,6 +57,20 @@ class Leased(Served):
         if self.retired:
             return self.successor().method(name)
         return super().method(name)  # which says what is exposed
+
+    def enter(self) -> bool:
+        """Be inside until `leave`: calls made meanwhile run on this object. False when it has been let go of."""
+        self._inside.append(None)
+        if self.retired:
+            self._leave()
+            return False
+        self._entered.append(None)
+        return True
+
+    def leave(self) -> None:
+        """The end of what `enter` began."""
+        self._entered.pop()
+        self._leave()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Any]:
@@ -81,7 +98,6 @@ class Leased(Served):
     def forget(self) -> Any:
         """Give up the object, retired and empty: nothing here keeps it alive. It is None the second time."""
         obj, self.obj = self.obj, None
-        self.schedule = None
         self._methods = {}
         return obj
 
@@ -91,7 +107,7 @@ class Leased(Served):
 
         def call(*args: Any, **kwargs: Any) -> Any:
             enter(None)
-            if self.retired:
+            if self.retired and not self._entered:
                 self._leave()
                 return self.successor().method(name)(*args, **kwargs)
             self.used = self.clock()

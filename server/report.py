@@ -17,12 +17,14 @@ from sharedmodel.errors import ProtocolError
 from sharedmodel.service import Service
 
 from . import messages
+from .lifecycle import FAILED, LOADING, WARMING
 from .messages import Messages
 from .metrics.meter import Meter, under_way
 from .metrics.process import own_numbers
 from .settings import ModelSettings
 from .table import Table
 
+_UNABLE: Final = (FAILED, LOADING, WARMING)  # where another instance may have what callers want
 IDLE_LOOKS: Final = 10  # in each idle time; a second apart at most, 50 ms at least
 
 # What to do with what the supervisor says, besides its questions: message kinds and who takes their values.
@@ -51,11 +53,14 @@ class Reporter:
         """A model has a new state."""
         with self._lock:  # looked at and told in one: the last word shall not be an old one
             settled = table.settled  # before the states: they shall not be older than this
-            self._lifeline.send(messages.STATES, table.states())
-            if not self._settled and settled and not self._changing:
-                self._settled = True
-                if self.load is not None:
-                    self.load.up()
+            states = table.states()
+            self._lifeline.send(messages.STATES, states)
+            news = not self._settled and settled and not self._changing
+            self._settled |= news
+            if self._settled and self.load is not None:
+                able = any(told["state"] not in _UNABLE for told in states.values())
+                self.load.up() if able else self.load.stand_back()
+            if news:
                 self._lifeline.send(messages.SETTLED)
 
     def models(self, table: Table, models: dict[str, dict[str, Any]]) -> None:

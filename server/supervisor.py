@@ -152,7 +152,7 @@ class Supervisor:
             keeper.restarts.ready()
             self._herald.look(self.hosts)
         elif kind in (messages.SERVING, messages.STATES):
-            self.hosts.spread(keeper)
+            self.hosts.serves(keeper) if kind == messages.SERVING else self.hosts.spread(keeper)
             self._herald.look(self.hosts)
         elif kind == messages.STATUS:
             self._standing.arrived(keeper, *values)

@@ -253,6 +253,7 @@ class Table:
             show=lambda leased: self._show(ward, leased),
             hide=lambda: self._hide(ward),
             changed=self._told,
+            watch=self._watch,
             room=self.arbiter.room,
             folder=self._folder,
             clock=self._clock,
@@ -269,7 +270,6 @@ class Table:
 
     def _show(self, ward: Ward, leased: Leased) -> None:
         settings = ward.settings
-        leased.watch = None if self._watch is None else self._watch(ward.name, settings.max_run)
         leased.schedule = schedule_of(leased, settings, batches=self._batches)
         with self._lock:
             if self._is_here(ward):

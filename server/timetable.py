@@ -6,10 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from sharedmodel.call import Call
+
 from .kinds import DETAILS
-from .lease import Leased, Retired
-from .scheduling.batching import Batching, Request, each_alone
-from .scheduling.calls import Schedule
+from .lease import Leased
+from .scheduling.batching import Batching, Request
+from .scheduling.calls import CallJob, Schedule
 from .scheduling.lanes import Lanes
 from .settings import ModelSettings
 
@@ -20,11 +22,38 @@ def schedule_of(served: Leased, settings: ModelSettings, *, batches: bool) -> Sc
     """The schedule of a loaded model. ``batches``: whether calls may run together where its settings say so."""
     methods = served.exposed if settings.kind is None else DETAILS[settings.kind].runs
     batching = _batching(served, settings) if batches and settings.scheduling.max_batch > 1 else None
-    return Schedule(served, Lanes(served.ident, settings.scheduling, batching), methods, batching)
+    lanes = Lanes(served.ident, settings.scheduling, batching, lease=Lent(served))
+    return Schedule(served, lanes, methods, batching)
+
+
+class Lent:
+    """A loaded object as its lanes have it: calls that they don't get to before it is let go of go to its successor."""
+
+    def __init__(self, leased: Leased) -> None:
+        self.enter = leased.enter
+        self.leave = leased.leave
+        self._leased = leased
+
+    def pass_on(self, jobs: Sequence[CallJob]) -> None:
+        """The successor may have to be loaded first: no lane waits for that, no watch runs, and one thread for all."""
+        calls = [job.leave_lanes() for job in jobs]
+        calls[0].peer.background(lambda: self._follow(calls))
+
+    def _follow(self, calls: list[Call]) -> None:
+        try:
+            schedule = self._leased.successor().schedule
+            assert schedule is not None
+            turn = schedule.admit(*calls)
+        except Exception as exc:
+            for call in calls:
+                call.fail(exc)
+        else:
+            if turn is not None:
+                turn.work()
 
 
 class Together:
-    """An adapter's batching for as long as its object is lent; afterwards each call goes to the object that follows."""
+    """An adapter's batching, by which its object is used."""
 
     def __init__(self, leased: Leased, batching: Batching) -> None:
         self._leased = leased
@@ -32,15 +61,8 @@ class Together:
         self.measure = batching.measure
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
-        try:
-            with self._leased.held():
-                self._leased.used = self._leased.clock()
-                return self._batching.run(requests)
-        except Retired:
-            return each_alone(requests, self._one)
-
-    def _one(self, request: Request) -> Any:
-        return self._leased.method(request.method)(*request.args, **request.kwargs)
+        self._leased.used = self._leased.clock()
+        return self._batching.run(requests)
 
 
 def _batching(served: Leased, settings: ModelSettings) -> Batching | None:

@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
+from sharedmodel import objects
 from sharedmodel.errors import LoadFailed, Stuck
 from sharedmodel.heap import trim
 
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
 
 
 class Ward:
-    """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state.
+    """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state; ``watch`` makes who sees them.
 
     ``room`` is entered for a load, and left when it is over; it may refuse, and says where (``seat``).
     ``taken``: bytes of the main memory that the object takes, as far as is known; ``device_taken``: of a GPU that
@@ -56,6 +56,7 @@ class Ward:
         show: Callable[[Leased], None],
         hide: Callable[[], None],
         changed: Callable[[], None] = lambda: None,
+        watch: Callable[[str, float | None], objects.Watch] | None = None,
         room: Callable[[Ward], contextlib.AbstractContextManager[None]] = lambda ward: contextlib.nullcontext(),
         folder: str | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -69,6 +70,7 @@ class Ward:
         self._used_at = 0.0
         self._show = show
         self._changed = changed
+        self._watch = watch
         self._renewals: list[ModelSettings] = []  # changes that are under way
         self._clock = clock
         self._fresh: list[Canary] = []
@@ -99,10 +101,10 @@ class Ward:
         """The model as plain data."""
         upkeep = self.settings.upkeep
         told = {"kind": self.settings.kind or self.settings.factory or "", **self.slot.describe()}
-        schedule = None if self.slot.served is None else self.slot.served.schedule
-        if isinstance(schedule, Schedule):
-            told["calls"] = schedule.lanes.counts().describe()
-        if self.slot.served is not None:
+        served = self.slot.served  # it may be let go of meanwhile
+        if served is not None and isinstance(served.schedule, Schedule):
+            told["calls"] = served.schedule.lanes.counts().describe()
+        if served is not None:
             told["memory"] = self.taken
             if self.device != CPU:
                 told |= {"device": self.device, "device_memory": self.device_taken}
@@ -139,8 +141,13 @@ class Ward:
             self._changed()
 
     def leave(self, why: str) -> None:
-        """Unload it, in the background."""
-        self._on_thread(lambda: self.slot.unload(why), "leave")
+        """Unload it, in the background, when the calls that wait have run: nothing comes after it."""
+        self._on_thread(lambda: self._leave(why), "leave")
+
+    def _leave(self, why: str) -> None:
+        if (leased := self.slot.served) is not None and isinstance(leased.schedule, Schedule):
+            leased.schedule.lanes.drain()
+        self.slot.unload(why)
 
     def warm_up(self) -> None:
         """Make the warm-up calls and the canary now, on a loaded model. Raises LoadFailed, CanaryFailed."""
@@ -149,7 +156,7 @@ class Ward:
         try:
             with leased.held() as obj:
                 for warmup in making.warmups(leased, self.settings):
-                    warmup.sing(obj)
+                    self._make(warmup, leased, obj)
         except Retired:
             return self.warm_up()
         return None if kept is None else self._sing(kept)
@@ -161,17 +168,19 @@ class Ward:
     # -- while it loads --------------------------------------------------------------------------------
 
     def _warm(self, leased: Leased) -> str:
+        if self._watch is not None:
+            leased.watch = self._watch(self.name, self.settings.max_run)
         singers = making.canaries(leased, self.settings)
         begun = self._clock()
-        self._fresh = [canary for canary in singers if self._sings(canary, leased.obj)]
+        self._fresh = [canary for canary in singers if self._sings(canary, leased)]
         for warmup in making.warmups(leased, self.settings):
-            warmup.sing(leased.obj)
+            self._make(warmup, leased, leased.obj)
         return f", of which canary and warm-up {self._clock() - begun:.1f} s" if self._fresh else NO_CANARY
 
-    def _sings(self, canary: Canary, obj: Any) -> bool:
+    def _sings(self, canary: Canary, leased: Leased) -> bool:
         try:
-            canary.sing(obj)
-        except CanaryFailed as exc:
+            self._make(canary, leased, leased.obj)
+        except (CanaryFailed, Stuck) as exc:
             if not canary.probe.tentative:
                 raise
             logger.warning("model %s has no canary: %s; give it one by `canary = {...}`", self.name, exc)
@@ -231,9 +240,11 @@ class Ward:
         return None if self.settings.kind is None else getattr(leased.obj, name, None)
 
     @staticmethod
-    def _tended(leased: Leased, method: str) -> AbstractContextManager[None]:
+    def _make(canary: Canary, leased: Leased, obj: Any) -> None:
+        """Make its call. Raises CanaryFailed; Stuck where it ran for too long and could be stopped."""
         watch = leased.watch
-        return watch.tending(method) if isinstance(watch, Watch) else nullcontext()
+        with watch.tending(canary.probe.method) if isinstance(watch, Watch) else contextlib.nullcontext():
+            canary.sing(obj)
 
     def _have_rest(self, kept: Kept) -> None:
         try:
@@ -260,8 +271,7 @@ class Ward:
         try:
             with self._singing, kept.leased.held() as obj:
                 for canary in kept.canaries:
-                    with self._tended(kept.leased, canary.probe.method):
-                        canary.sing(obj)
+                    self._make(canary, kept.leased, obj)
         except Retired:
             return
         except (CanaryFailed, Stuck) as exc:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sharedmodel.call import Call
+from sharedmodel.call import NEVER, Call
 from sharedmodel.errors import Stuck
 from sharedmodel.server.scheduling.batching import serving
 
@@ -38,6 +38,13 @@ class Run:
         self.slot = slot
         self.started = call.began = time.monotonic()
         self.told = False
+
+    def ran(self, now: float) -> float:
+        """For how many seconds. Of a batch that came to nothing each runs alone: none before its turn, nor after it."""
+        call = self.call
+        if not call.began or call.made < NEVER:
+            return 0.0
+        return now - max(self.started, call.began)
 
 
 class Watch:
@@ -143,7 +150,7 @@ class Guard:
     def _examine(self, run: Run, now: float, stuck: Callable[[str], None]) -> None:
         limit = run.watch.max_run
         assert limit is not None
-        ran = now - run.started
+        ran = run.ran(now)
         if ran > limit and not run.told:
             run.told = True
             what = f"{run.watch.name}.{run.call.method}() ran longer than its max_run, {limit:g} s"

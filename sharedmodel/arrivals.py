@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, handshake, link, wire
@@ -68,7 +69,11 @@ class Arrivals:
     def _pause(self, reason: str) -> None:
         self._service.warn_once("accept", reason)
         self._service.watched.pause(self._service.listener.fileno())
-        threading.Timer(_PAUSE, self._resume).start()
+        try:
+            threading.Timer(_PAUSE, self._resume).start()
+        except RuntimeError:  # nor a further thread
+            time.sleep(_PAUSE)
+            self._resume()
 
     def _resume(self) -> None:
         self._service.watched.resume(self._service.listener.fileno())

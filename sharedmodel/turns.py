@@ -79,9 +79,8 @@ class Turns:
         """Run what has been gathered, here or on workers. What has become of the loop meanwhile."""
         while self.gathered:
             served, calls = self.gathered.popitem()
-            if (schedule := served.schedule) is None:
-                self.calls.extend(calls)  # it was let go of meanwhile: they are for what has its place now
-                continue
+            schedule = served.schedule
+            assert schedule is not None
             turn = _admitted(schedule, *calls)
             if turn is None:
                 continue

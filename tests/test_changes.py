@@ -169,15 +169,51 @@ def test_of_an_error_of_megabytes_the_beginning_is_told(objects: Objects, caplog
     assert len(told["reason"]) <= MOST + 1 and len(str(told)) < 5 * MOST
 
 
+class Lifeline:
+    """What a host says, by its kind."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def send(self, kind: int, *_: Any) -> bool:
+        self.sent.append(kind)
+        return True
+
+
+class Cell:
+    """How a host is shown to its callers."""
+
+    shown = "down"
+
+    def up(self) -> None:
+        self.shown = "up"
+
+    def stand_back(self) -> None:
+        self.shown = "last"
+
+
+def test_a_host_whose_model_can_not_be_loaded_is_called_last_until_it_can(objects: Objects) -> None:
+    reporter = Reporter(lifeline := Lifeline())  # type: ignore[arg-type]
+    reporter.load = cell = Cell()  # type: ignore[assignment]
+    models = Table(objects, lambda: reporter.changed(models))
+    reporter.models(models, {"m": dataclasses.asdict(ModelSettings(factory="tests.test_changes:unprintable"))})
+    until(lambda: messages.SETTLED in lifeline.sent, lambda: str(models.states()))
+    assert cell.shown == "last"
+    reporter.models(models, {"m": dataclasses.asdict(hoard(1))})
+    until(lambda: cell.shown == "up", lambda: str(models.states()))
+    slot = models._wards["m"].slot
+    with slow_loads():
+        slot.sick(slot.wait(), "as asked")
+        assert cell.shown == "last"
+    slot.wait()
+    until(lambda: cell.shown == "up", lambda: str(models.states()))
+    models.unload("m")
+    assert cell.shown == "up"  # the next call has it loaded
+
+
 def test_a_host_has_settled_when_its_new_models_are_there_not_when_its_old_ones_are_gone(objects: Objects) -> None:
-    sent: list[int] = []
-
-    class Lifeline:
-        def send(self, kind: int, *_: Any) -> bool:
-            sent.append(kind)
-            return True
-
-    reporter = Reporter(Lifeline())  # type: ignore[arg-type]
+    reporter = Reporter(lifeline := Lifeline())  # type: ignore[arg-type]
+    sent = lifeline.sent
     models = Table(objects, lambda: reporter.changed(models))
     stays, goes, comes = (dataclasses.asdict(hoard(size)) for size in (1, 2, 4))
     reporter.models(models, {"stays": stays, "goes": goes})

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedmodel.board import DOWN, Board, Load
+from sharedmodel.board import DOWN, LAST, Board, Load
 from sharedmodel.server.layout import FIRST, Post, hosts_of, isolated, lanes, planned, posts
 from sharedmodel.server.scheduling.settings import Scheduling
 from sharedmodel.server.settings import ModelSettings, Settings
@@ -82,7 +82,7 @@ def test_every_model_is_served_and_every_host_has_its_own_name(models: dict[str,
         assert [post.name for post in found if name in post.models] == hosts_of(settings, name)
 
 
-def test_a_host_is_down_on_the_board_until_its_models_are_there(tmp_path: Path) -> None:
+def test_a_host_is_down_on_the_board_until_its_models_are_there_and_last_while_it_has_none(tmp_path: Path) -> None:
     path = str(tmp_path / "loads")
     writer, reader = Board.create(path), Board.open(path)
     load = Load(writer, 3)
@@ -92,6 +92,11 @@ def test_a_host_is_down_on_the_board_until_its_models_are_there(tmp_path: Path) 
     assert (reader[2], reader[3], reader[4]) == (DOWN, 2, DOWN)
     load.add(-2)
     assert reader[3] == 0
+    load.stand_back()
+    load.add(1)
+    assert reader[3] == LAST < DOWN
+    load.up()
+    assert reader[3] == 1
 
 
 def test_the_processors_are_divided_and_what_is_configured_stays() -> None:

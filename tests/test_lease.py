@@ -121,6 +121,15 @@ def test_without_a_successor_the_end_is_told() -> None:
         lease.method("who")()
 
 
+def test_what_entered_in_time_calls_this_object_to_its_end() -> None:
+    old, _ = pair()
+    assert old.enter()
+    old.retire()
+    assert old.method("who")() == "first" and not old.wait_until_empty(0)
+    old.leave()
+    assert old.wait_until_empty(0) and not old.enter() and old.method("who")() == "second"
+
+
 def test_to_hold_it_is_no_use_of_it() -> None:
     lease = leased()
     with lease.held() as obj:

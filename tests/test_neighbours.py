@@ -34,7 +34,7 @@ models = st.builds(
 )
 HOLDER = """
 import sys, time
-from sharedmodel.server.machine.neighbours import Neighbours
+from sharedmodel.server.machine.neighbours import _FEW, Neighbours
 with Neighbours(int(sys.argv[1]), 1).turn():
     print("mine", flush=True)
     time.sleep(60)
@@ -71,6 +71,16 @@ def test_more_models_than_there_is_room_for_are_told_as_their_sums(member: Membe
     for model in told:
         same = [each.taken for each in crowd if (each.device, each.loading) == (model.device, model.loading)]
         assert model.taken == sum(same)
+
+
+def test_what_is_told_stays_in_its_own_place_however_long_names_are(member: Member) -> None:
+    one, two, three = member(0), member(1), member(2)
+    two.tell([Model("two", 7)])
+    asked = [Model("x" * 1500 + str(number), 1, host=1, used=1.0) for number in range(neighbours._FEW)]
+    one.tell([Model("y" * 1500 + str(number), 1) for number in range(neighbours._FEW)])
+    one.ask("load", asked, "why")
+    assert [(model.name, model.taken) for model in three.models()] == [("others", neighbours._FEW), ("two", 7)]
+    assert set(two.asked()) < {model.name for model in asked} and two.asked()
 
 
 def test_what_is_read_is_whole_however_often_it_is_told_anew(member: Member) -> None:

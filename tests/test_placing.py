@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sharedmodel.client import aconnect, connect, placing
 from sharedmodel.errors import HostUnavailable, SharedModelError, UnknownObject
 
-from .servers import Server, running_server, until
+from .servers import Server, release, running_server, until
 
 OTHER = '[models.other]\nfactory = "zoo:Echo"\n'
 MOVES = [("", "isolate = true"), ("isolate = true", ""), ("isolate = true", "isolate = true\ninstances = 2"),
@@ -65,6 +67,25 @@ def test_calls_of_a_model_that_is_configured_no_more_say_so(server: Server) -> N
     asyncio.run(task())
     with pytest.raises((UnknownObject, HostUnavailable)):
         echo.add(1, 2)
+
+
+@pytest.mark.parametrize("server", ["lanes = 1", "lanes = 1\nisolate = true"], indirect=True)
+def test_calls_that_wait_for_a_model_that_is_taken_out_run_in_it_to_their_end(server: Server, runtime: str) -> None:
+    pipes = [os.path.join(runtime, f"pipe{number}") for number in range(2)]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    echo = connect(server.address).model("echo")
+    before = echo.pid()
+    with ThreadPoolExecutor() as pool:
+        calls = [pool.submit(echo.held_by, pipes[0])]
+        with open(pipes[0], "w"):  # opens when the call runs
+            calls.append(pool.submit(echo.held_by, pipes[1]))
+            waiting = lambda: sum(each["waiting"] for each in server.status()["models"].values())  # noqa: E731
+            until(lambda: waiting() == 1, lambda: server.log)
+            server.rewrite(OTHER)
+            until(lambda: "echo" not in server.status()["models"], lambda: server.log)
+        release(pipes[1], calls[1])
+        assert [call.result() for call in calls] == [before, before]
 
 
 @pytest.mark.parametrize("server", [""], indirect=True)

@@ -15,7 +15,6 @@ import pytest
 from sharedmodel import decoder, link, wire
 from sharedmodel.call import Call
 from sharedmodel.errors import CannotCross, HostLost
-from sharedmodel.objects import Served
 from sharedmodel.peer import Peer
 from sharedmodel.roots import Root, Roots
 from sharedmodel.service import Service
@@ -364,48 +363,17 @@ def test_credit_for_a_stream_that_has_just_been_given_up_breaks_no_rule(service:
 
 
 class Gathering:
-    """A schedule that is let go of between a call's arrival and its turn."""
+    """A schedule that fails."""
 
     methods, gathers, brief = frozenset({"echo"}), True, False
 
-    def __init__(self, served: Served) -> None:
-        self.served, self.admitted = served, 0
-
     def admit(self, *calls: Any) -> None:
-        raise AssertionError("nobody is here any more")
-
-
-class LettingGo(dict[Any, Any]):
-    """Of calls that have come: the object of the first is replaced while they lie here."""
-
-    def __init__(self, replace: Any) -> None:
-        super().__init__()
-        self.replace = replace
-
-    def popitem(self) -> Any:
-        found = super().popitem()
-        self.replace()
-        return found
-
-
-def test_calls_gathered_for_an_object_that_is_let_go_of_go_to_its_successor(service: Service, session: Session) -> None:
-    objects = service.objects
-    old = objects.get("probe")
-    new = objects.publish("probe", old.obj)
-    objects.put(old, "probe")
-    old.schedule = Gathering(old)
-
-    def replace() -> None:
-        old.schedule = None
-        objects.put(new, "probe")
-
-    service.turns.gathered = LettingGo(replace)
-    assert call(session, "echo", 5) == 5
+        raise AssertionError("nobody is here")
 
 
 def test_a_schedule_that_fails_to_take_a_call_in_fails_the_call(service: Service, session: Session) -> None:
     old = service.objects.get("probe")
-    old.schedule = Gathering(old)
+    old.schedule = Gathering()
     assert isinstance(error_of(lambda: call(session, "echo", 5)), AssertionError)
     old.schedule = None
     assert call(session, "echo", 5) == 5

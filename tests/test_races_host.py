@@ -213,3 +213,24 @@ served.serve_forever()
 def test_a_signal_that_another_thread_takes_ends_the_host_all_the_same(runtime: str) -> None:
     done = subprocess.run([sys.executable, "-c", SIGNALLED, f"{runtime}/s.sock"], timeout=30, check=False)
     assert done.returncode == 0
+
+
+def test_a_host_without_descriptors_and_threads_accepts_again_when_it_has_some(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exhausted:
+        """Of descriptors, once."""
+
+        fileno = service.listener.fileno
+
+        def accept(self) -> None:
+            service.listener = listener
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    def no_threads(timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", no_threads)
+    listener, service.listener = service.listener, Exhausted()  # type: ignore[assignment]
+    with session_with(service) as session:
+        assert call(session, "echo", 1) == 1

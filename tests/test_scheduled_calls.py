@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from sharedmodel import reply
 from sharedmodel.call import NEVER, Call
-from sharedmodel.errors import Cancelled, DeadlineExceeded, NotExposed, Overloaded
+from sharedmodel.errors import Cancelled, DeadlineExceeded, LoadFailed, NotExposed, Overloaded
 from sharedmodel.objects import Objects, Served
+from sharedmodel.server.journal import Journal
+from sharedmodel.server.lease import Leased
 from sharedmodel.server.scheduling.batching import Measure, Request, each_alone, serving_all
 from sharedmodel.server.scheduling.calls import CallJob, Schedule
 from sharedmodel.server.scheduling.lanes import Lanes
 from sharedmodel.server.scheduling.settings import Scheduling
+from sharedmodel.server.settings import ModelSettings
+from sharedmodel.server.table import Table
+from sharedmodel.server.timetable import Lent
+from sharedmodel.server.watch import Guard, Run
+
+from .hoards import Hoard, left_alone
+from .servers import until
 
 
 class FakePeer:
     """A session that notes its answers."""
+
+    number = 1
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -43,6 +57,9 @@ class FakePeer:
         self.answers[call.rid] = data
 
     fail = answer
+
+    def background(self, task: Callable[[], Any]) -> None:
+        threading.Thread(target=task).start()
 
 
 class Model:
@@ -223,3 +240,122 @@ def test_a_call_whose_batch_came_to_nothing_tells_the_times_of_its_run_alone() -
     before = call.made
     assert each_alone([request], lambda request: 1) == [1]
     assert call.joined is None and before <= call.began <= call.made < NEVER
+
+
+def test_only_the_call_whose_turn_it_is_to_run_alone_is_seen_to_run() -> None:
+    fd = Journal.create()
+    journal = Journal(fd)
+    watch = Guard(journal, alone=False).watch("model", 1.0)
+    calls = [FakePeer().call("total", number) for number in range(3)]
+    entered = [watch.entered(call) for call in calls]
+    seen = []
+
+    def running() -> list[bool]:
+        return [run.ran(time.monotonic() + 60) > 60 for run in entered if isinstance(run, Run)]
+
+    def run(request: Request) -> None:
+        seen.append(running())
+        if len(seen) == 1:
+            raise ValueError("as asked")
+
+    assert running() == [True, True, True]  # as a batch
+    each_alone([Request("total", [], {}, call) for call in calls], run)
+    assert seen == [[True, False, False], [False, True, False], [False, False, True]]
+    assert running() == [False, False, False]
+    for token in entered:
+        watch.left(token)
+    journal.close()
+    os.close(fd)
+
+
+class Hoards:
+    """A model of one lane in a table, and the calls that it executes."""
+
+    def __init__(self) -> None:
+        self.watch, self.peer, self.objects = Watching(), FakePeer(), Objects()
+        self.table = Table(self.objects, watch=lambda name, max_run: self.watch)
+        alone = Scheduling(lanes=1)
+        self.table.add("m", ModelSettings(factory="tests.hoards:Hoard", args=[7], scheduling=alone))
+        self.table.load("m")
+
+    @property
+    def served(self) -> Any:
+        return self.objects.published("m")
+
+    def answered(self, number: int) -> None:
+        until(lambda: number in self.peer.answers, lambda: str(self.peer.answers))
+        assert self.peer.answers[number] == 7
+
+
+@pytest.fixture
+def hoards() -> Iterator[Hoards]:
+    with left_alone():
+        yield Hoards()
+
+
+def test_a_call_that_waits_as_its_object_is_replaced_has_a_lane_of_the_next_one(hoards: Hoards) -> None:
+    old, peer = hoards.served, hoards.peer
+    with ThreadPoolExecutor() as pool:
+        pool.submit(admit, old.schedule, peer.call("wait"))
+        assert old.obj.inside.wait(20)
+        assert admit(old.schedule, peer.call("wait")) is None
+        hoards.table.reload("m")
+        new = hoards.served
+        assert new is not old and new.obj.inside.wait(20)  # beside the one that the old object is still at
+        admit(new.schedule, peer.call("touch"))
+        admit(old.schedule, peer.call("touch"))  # who was late
+        until(lambda: new.schedule.lanes.counts().waiting == 2, lambda: str(peer.answers))
+        assert not peer.answers
+        new.obj.leave.set()
+        for number in (2, 3, 4):
+            hoards.answered(number)
+        old.obj.leave.set()
+    hoards.answered(1)
+
+
+def test_a_call_that_waits_as_its_object_is_unloaded_is_not_executing_while_the_next_one_loads(hoards: Hoards) -> None:
+    served, peer = hoards.served, hoards.peer
+    with ThreadPoolExecutor() as pool:
+        pool.submit(admit, served.schedule, peer.call("wait"))
+        assert served.obj.inside.wait(20)
+        assert admit(served.schedule, peer.call("touch")) is None
+        Hoard.gate.clear()
+        try:
+            unloading = pool.submit(hoards.table.unload, "m")
+            until(lambda: hoards.table.state("m")["state"] == "loading", lambda: str(hoards.table.states()))
+            served.obj.leave.set()
+            unloading.result(20)
+            assert not hoards.watch.inside and 2 not in peer.answers
+        finally:
+            Hoard.gate.set()
+    hoards.answered(2)
+    assert hoards.watch.most == 1
+
+
+def test_a_batch_that_comes_too_late_for_its_object_runs_as_one_on_the_next(model: Model) -> None:
+    def scheduled(model: Model) -> tuple[Leased, Schedule]:
+        leased = Leased("model", "model", model, ["total"])
+        lanes = Lanes("model", Scheduling(max_batch=4), model, lease=Lent(leased))
+        leased.schedule = schedule = Schedule(leased, lanes, ["total"], model)
+        return leased, schedule
+
+    (old, schedule), (new, _), peer = scheduled(model), scheduled(after := Model()), FakePeer()
+    old.successor = lambda: new
+    model.during += [old.retire, lambda: [admit(schedule, peer.call("total", number)) for number in (1, 2, 3)]]
+    admit(schedule, peer.call("total", 0))
+    until(lambda: len(peer.answers) == 4, lambda: str(peer.answers))
+    assert peer.answers == {1: 1, 2: 2, 3: 3, 4: 4} and after.sizes == [3] and not model.sizes
+
+
+def test_calls_whose_next_object_can_not_be_loaded_are_told(hoards: Hoards) -> None:
+    served, peer = hoards.served, hoards.peer
+    with ThreadPoolExecutor() as pool:
+        pool.submit(admit, served.schedule, peer.call("wait"))
+        assert served.obj.inside.wait(20)
+        assert admit(served.schedule, peer.call("touch")) is None
+        hoards.table._wards["m"].settings = ModelSettings(factory="tests.hoards:none")
+        unloading = pool.submit(hoards.table.unload, "m")
+        until(lambda: 2 in peer.answers, lambda: str(peer.answers))
+        served.obj.leave.set()
+        unloading.result(20)
+    assert isinstance(peer.answers[2], LoadFailed)

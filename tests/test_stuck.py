@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sharedmodel.client import connect
-from sharedmodel.errors import DeadlineExceeded, Stuck
+from sharedmodel.errors import DeadlineExceeded, LoadFailed, Stuck
 
 from .servers import Server, release, running_server, until
 
@@ -100,3 +100,29 @@ def test_a_canary_that_gets_stuck_is_ended_as_a_call_is(how: str, replaced: bool
             until(lambda: "was not fit to serve" in server.log or "loaded again" in server.log, lambda: server.log)
             assert slow.pid() == before and server.status()["restarts"] == 0
         assert not sign.exists() and slow.add(1, 2) == 3
+
+
+@pytest.mark.parametrize("what", ["canary", "warmup"])
+def test_a_load_whose_canary_or_warm_up_gets_stuck_fails_and_the_next_one_may_do(what: str, runtime: str) -> None:
+    sign = Path(runtime, "loiter")
+    with running_server(CONFIG + f'{what} = {{method = "heed", args = ["{sign}", "polite"]}}\n', runtime) as server:
+        host = connect(server.address)
+        before = host.model("slow").pid()
+        sign.touch()
+        with pytest.raises(LoadFailed, match=r"slow\.heed\(\) ran longer than its max_run, 0\.5 s"):
+            host.reload("slow")
+        assert host.reload("slow")["state"] == "ready" and host.unload("slow")["state"] == "unloaded"
+        assert host.model("slow").pid() == before
+
+
+def test_a_canary_at_load_that_can_not_be_stopped_has_its_host_replaced(runtime: str) -> None:
+    sign = Path(runtime, "loiter")
+    canary = f'canary = {{method = "heed", args = ["{sign}", "native"]}}\n'
+    with running_server(CONFIG + canary, runtime) as server, ThreadPoolExecutor() as pool:
+        host = connect(server.address)
+        before = host.model("slow").pid()
+        sign.touch()
+        reloading = pool.submit(host.reload, "slow")
+        until(lambda: server.status()["restarts"] == 1, lambda: server.log)
+        assert "slow.heed() ran for" in server.status()["deaths"][-1]["reason"]
+        assert host.model("slow").pid() != before and reloading.exception() is None

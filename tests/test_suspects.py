@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sharedmodel.client import aconnect, connect
 from sharedmodel.client.replay import Replay
 from sharedmodel.errors import HostLost, Poisonous
+from sharedmodel.server import messages, suspects
+from sharedmodel.server.hosts import Hosts
 from sharedmodel.server.journal import SLOTS, Journal
+from sharedmodel.server.place import QUARANTINE, Place
+from sharedmodel.server.settings import Settings
 from sharedmodel.server.suspects import Deaths, Suspects
 
 from .servers import Server, release, running_server, until
@@ -147,6 +154,25 @@ def test_news_of_a_death_wakes_who_waits_for_it() -> None:
         assert [future.result() for future in verdicts] == [{"address": "quarantine", "reason": "crashed"}, None]
 
 
+def test_a_host_hears_of_deaths_that_came_while_it_was_being_started(runtime: str) -> None:
+    told: list[Any] = []
+    child: Any = SimpleNamespace(serving=False, states={}, tell=lambda *said: told.append(said))
+    death: Any = SimpleNamespace(pid=10, reason="crashed", executing=[(2, 3)])
+    with selectors.DefaultSelector() as selector:
+        hosts = Hosts(Place(runtime), selector, lambda *_: None, lambda *_: None)
+        hosts.apply(Settings())
+        hosts.first.child = child
+        try:
+            hosts._died(next(keeper for keeper in hosts if keeper.name == QUARANTINE), death)
+            assert not told
+            child.serving = True
+            hosts.serves(hosts.first)
+        finally:
+            hosts.first.child = None
+            hosts.close()
+    assert (messages.DEATHS, [[10, "crashed", [[2, 3]]]]) in told
+
+
 def lost(*, begun: bool = True) -> HostLost:
     error = HostLost("gone")
     error.begun = begun
@@ -178,3 +204,8 @@ def test_calls_are_not_sent_again_without_end() -> None:
     with pytest.raises(HostLost):
         for _ in range(1000):
             replay.lost(lost(), {"pid": 1, "session": 2})
+
+
+def test_of_a_host_that_lives_no_death_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "NEWS_TIMEOUT", None)  # for ever
+    assert Deaths([], "quarantine").verdict(os.getpid(), 1, 2) is None

@@ -94,7 +94,9 @@ class Neighbours:
         asks = [ask for asks in self._asks.values() for ask in asks]
         data = _packed(self._models, asks)
         if len(data) > _PAGE - _SUM.size:
-            data = _packed(_folded(self._models), asks[:_FEW])
+            asks = asks[:_FEW]
+            while len(data := _packed(_folded(self._models), asks)) > _PAGE - _SUM.size:
+                asks.pop()
         at = _at(self.number)
         told = self._count(at) + 1
         page = at + _HEAD + told % 2 * _PAGE

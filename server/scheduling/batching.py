@@ -47,11 +47,9 @@ class Request(NamedTuple):
         return self.serving is not None and self.serving.cancelled
 
     def mark(self, began: float = 0.0, made: float = NEVER) -> None:
-        """Note the times of a run alone in the call (see `sharedmodel.call`); ``began`` where it is not 0."""
+        """Note the times of a run alone in the call (see `sharedmodel.call`): so far it has none."""
         if isinstance(self.serving, Call):
-            self.serving.began = began or self.serving.began
-            self.serving.joined = None
-            self.serving.made = made
+            self.serving.began, self.serving.joined, self.serving.made = began, None, made
 
     def own(self, array: Array) -> Array:
         """A copy in memory of the caller's session, which keeps nothing of the original alive."""
@@ -163,6 +161,8 @@ def serving_all(requests: Sequence[Request]) -> Iterator[None]:
 
 def each_alone(requests: Sequence[Request], run: Callable[[Request], Any]) -> list[Any]:
     """Each request's result, or the exception that ``run`` raised for it; none for who has given up."""
+    for request in requests:
+        request.mark()  # to wait for those before it is no run of its own
     return [_alone(request, run) for request in requests]
 
 
@@ -191,11 +191,12 @@ def run_together(batching: Batching, jobs: Sequence[Job]) -> None:
 def _alone(request: Request, run: Callable[[Request], Any]) -> Any:
     if request.cancelled:
         return Cancelled("the call was cancelled before it ran")
-    request.mark(began=time.monotonic())
+    began = time.monotonic()
+    request.mark(began)
     try:
         with serving(request.serving):
-            result = run(request)
-        request.mark(made=time.monotonic())
-        return result
+            return run(request)
     except BaseException as exc:
         return exc
+    finally:
+        request.mark(began, time.monotonic())

@@ -50,6 +50,7 @@ class Schedule:
         self.gathers = batching is not None
         self._served = served
         self._batching = batching
+        self._passes_on = False
 
     @property
     def brief(self) -> bool:
@@ -60,7 +61,17 @@ class Schedule:
         """Take calls in; they are answered sooner or later. A turn must be worked off, here or on another thread."""
         jobs = [CallJob(call, self._served, self._batching, call.priority) for call in calls]
         lane = self.lanes.admit(*jobs)
-        return None if lane is None else Turn(self.lanes, lane, jobs[0], bool(lane.jobs))
+        if lane is not None:
+            return Turn(self.lanes, lane, jobs[0], bool(lane.jobs))
+        if self._passes_on:  # looked at when they wait: see `pass_on`
+            self.lanes.pass_on()
+        return None
+
+    def pass_on(self) -> None:
+        """The object has been let go of: calls that wait, and those that still come, are for another (see `Lease`)."""
+        self._batching, self.gathers = None, False
+        self._passes_on = True  # before those that wait are looked for
+        self.lanes.pass_on()
 
 
 class CallJob:
@@ -100,6 +111,11 @@ class CallJob:
         start = time.perf_counter()
         self.call.run(self.served)
         self.took = time.perf_counter() - start
+
+    def leave_lanes(self) -> Call:
+        """The call, which has not begun: it is another's from now on."""
+        self._begin()
+        return self.call
 
     def request(self) -> Request:
         self._begin()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from .batching import Request
@@ -65,3 +65,18 @@ class Job(Asked, Protocol):
 
     def fail(self, exc: BaseException) -> None:
         """It ends with this error."""
+
+
+J_contra = TypeVar("J_contra", bound=Job, contravariant=True)
+
+
+class Lease(Protocol[J_contra]):
+    """What jobs are run on, where that may be let go of."""
+
+    def enter(self) -> bool:
+        """It stays until `leave`. False when it has been let go of."""
+
+    def leave(self) -> None: ...
+
+    def pass_on(self, jobs: Sequence[J_contra]) -> None:
+        """These came too late for it. They have not begun, and are its own to see to from now on."""

@@ -22,7 +22,7 @@ from sharedmodel.errors import Cancelled, DeadlineExceeded, Overloaded, SharedMo
 from .batch import fit
 from .batching import Batching, run_together
 from .counts import Counts, Observer, Turned
-from .job import Job
+from .job import Job, Lease
 from .lobby import Lobby
 from .policy import Why
 from .settings import Scheduling
@@ -48,7 +48,7 @@ class Lane(Generic[J]):
 class Lanes(Generic[J]):
     """The lanes of one model and the queue before them. Thread-safe.
 
-    ``batching`` runs several jobs as one; without it jobs must have no key.
+    ``batching`` runs several jobs as one; without it jobs must have no key. ``lease``: what they are run on.
     ``clock`` is the one that deadlines are on.
     """
 
@@ -58,6 +58,7 @@ class Lanes(Generic[J]):
         settings: Scheduling | None = None,
         batching: Batching | None = None,
         *,
+        lease: Lease[J] | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +66,7 @@ class Lanes(Generic[J]):
         self.settings = settings = settings or Scheduling()
         self.observer = observer
         self._batching = batching
+        self._lease = lease
         self._clock = clock
         self._queue: Lobby[J] = Lobby(settings)
         self._lock = threading.Lock()
@@ -111,7 +113,7 @@ class Lanes(Generic[J]):
         """Run what the lane has, and then what waits, until nothing does."""
         try:
             while lane.jobs or self._next(lane):
-                self._run(lane.jobs)
+                self._run_leased(lane.jobs)
                 if not self._ended(lane):
                     return
         except BaseException:  # an interrupt of this thread: the lane must not be lost with it
@@ -133,7 +135,19 @@ class Lanes(Generic[J]):
             self._queue.hurry()
             self._more.notify_all()
 
-    def drain(self, timeout: float) -> bool:
+    def pass_on(self) -> None:
+        """The lease has been let go of: whatever waits, and comes too late for it, is passed on."""
+        self._batching = None  # which refers to what it was
+        with self._lock:
+            jobs = self._queue.waiting()
+            for job in jobs:
+                self._queue.withdraw(job)
+            self._more.notify_all()
+            self._quiet.notify_all()
+        if jobs and self._lease is not None:
+            self._lease.pass_on(jobs)
+
+    def drain(self, timeout: float | None = None) -> bool:
         """Refuse new jobs and wait until all there are have ended; whether they have in time. Idempotent."""
         with self._lock:
             self._draining = True
@@ -200,9 +214,20 @@ class Lanes(Generic[J]):
         finally:
             self._asleep -= 1
 
+    def _run_leased(self, jobs: Sequence[J]) -> None:
+        if (lease := self._lease) is None:
+            self._run(jobs)
+        elif lease.enter():
+            try:
+                self._run(jobs)
+            finally:
+                lease.leave()
+        else:
+            lease.pass_on(jobs)
+
     def _run(self, jobs: Sequence[J]) -> None:
-        if len(jobs) > 1 and self._batching is not None:
-            run_together(self._batching, jobs)
+        if len(jobs) > 1 and (batching := self._batching) is not None:
+            run_together(batching, jobs)
             return
         for job in jobs:
             try:

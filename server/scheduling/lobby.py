@@ -43,6 +43,10 @@ class Lobby(Generic[J]):
     def __len__(self) -> int:
         return len(self._arrived) + len(self.policy)
 
+    def waiting(self) -> list[J]:
+        """All jobs."""
+        return [*self._arrived, *self.policy.waiting]
+
     def offer(self, job: J, now: float) -> float | None:
         """See `Policy.offer`."""
         if self._let_in(job, now):
