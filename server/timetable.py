@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from .lease import Leased
 from .scheduling.batching import Batching, Request
 from .scheduling.calls import CallJob, Schedule
 from .scheduling.lanes import Lanes
+from .scheduling.settings import MANY
 from .settings import ModelSettings
 
 logger = logging.getLogger("sharedmodel.host")
@@ -23,21 +26,38 @@ def schedule_of(served: Leased, settings: ModelSettings, *, batches: bool) -> Sc
     methods = served.exposed if settings.kind is None else DETAILS[settings.kind].runs
     batching = _batching(served, settings) if batches and settings.scheduling.max_batch > 1 else None
     lanes = Lanes(served.ident, settings.scheduling, batching, lease=Lent(served))
+    if settings.scheduling.lanes < MANY and any(_streams(served.obj, name) for name in methods):
+        served.gate = threading.Semaphore(settings.scheduling.lanes)
     return Schedule(served, lanes, methods, batching)
 
 
 class Lent:
-    """A loaded object as its lanes have it: calls that they don't get to before it is let go of go to its successor."""
+    """A loaded object as its lanes have it: calls that they don't get to before it is let go of go to its successor.
+
+    Streams go on after their call has left its lane: their items count as runs, where there are any.
+    """
 
     def __init__(self, leased: Leased) -> None:
-        self.enter = leased.enter
-        self.leave = leased.leave
         self._leased = leased
+
+    def enter(self) -> bool:
+        gate = self._leased.gate
+        if gate is not None:
+            gate.acquire()
+        entered = self._leased.enter()
+        if gate is not None and not entered:
+            gate.release()
+        return entered
+
+    def leave(self) -> None:
+        self._leased.leave()
+        if self._leased.gate is not None:
+            self._leased.gate.release()
 
     def pass_on(self, jobs: Sequence[CallJob]) -> None:
         """The successor may have to be loaded first: no lane waits for that, no watch runs, and one thread for all."""
         calls = [job.leave_lanes() for job in jobs]
-        calls[0].peer.background(lambda: self._follow(calls))
+        calls[0].peer.patiently(lambda: self._follow(calls))
 
     def _follow(self, calls: list[Call]) -> None:
         try:
@@ -63,6 +83,10 @@ class Together:
     def run(self, requests: Sequence[Request]) -> list[Any]:
         self._leased.used = self._leased.clock()
         return self._batching.run(requests)
+
+
+def _streams(obj: Any, method: str) -> bool:
+    return inspect.isgeneratorfunction(inspect.unwrap(getattr(obj, method, _streams)))
 
 
 def _batching(served: Leased, settings: ModelSettings) -> Batching | None:

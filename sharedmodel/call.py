@@ -18,7 +18,7 @@ from .tensor import Array
 from .tracing import LENGTH as TRACE_LENGTH
 
 if TYPE_CHECKING:
-    from .objects import Served, Watch
+    from .objects import Served
     from .peer import Peer
 
 logger = logging.getLogger("sharedmodel")
@@ -105,7 +105,7 @@ class Call:
                 value = self.peer.refs.as_proxy(served.method_to_typeid[self.method], value)
             elif type(value) is types.GeneratorType:
                 self.made = NEVER  # its items are still to be made
-                self._stream(value, watch)
+                self._stream(value, served)
                 return
             data = self.peer.packed(self, value)
             del value  # it may be an argument, which nothing here must keep when it is asked what is kept
@@ -118,7 +118,7 @@ class Call:
             if watch is not None:
                 watch.left(token)
 
-    def _stream(self, items: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> None:
+    def _stream(self, items: types.GeneratorType[Any, Any, Any], served: Served) -> None:
         peer = self.peer
         with peer.lock:
             full = peer.streams >= STREAMS
@@ -129,7 +129,7 @@ class Call:
         # Bounded: with credit to spare a client that does not read would fill the host's memory.
         self.credit = threading.BoundedSemaphore(WINDOW)
         # It waits for its reader, but not for those that wait for theirs.
-        peer.service.patient.submit(lambda: self._pump(items, watch), urgent=True)
+        peer.patiently(lambda: self._pump(items, served))
 
     def check(self) -> None:
         """Raise if nobody waits for this call any more, or it could not be taken in."""
@@ -154,13 +154,13 @@ class Call:
         self.outcome = failure.code_of(error)
         self.peer.fail(self, error)
 
-    def _pump(self, stream: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> None:
+    def _pump(self, stream: types.GeneratorType[Any, Any, Any], served: Served) -> None:
         """Send a generator's items as fast as the caller takes them."""
         reply.current.call = self
         try:
             self.peer.begin_stream(self)
             with contextlib.closing(stream):
-                while (item := self._next(stream, watch)) is not _END:
+                while (item := self._next(stream, served)) is not _END:
                     if not self._may_send():
                         raise Cancelled("the stream was closed by its reader")
                     self.peer.item(self, item)
@@ -174,17 +174,17 @@ class Call:
             with self.peer.lock:
                 self.peer.streams -= 1
 
-    def _next(self, stream: types.GeneratorType[Any, Any, Any], watch: Watch | None) -> Any:
+    def _next(self, stream: types.GeneratorType[Any, Any, Any], served: Served) -> Any:
         """Its next item, which is a run of its own to who watches; that of the whole began with the first."""
-        if watch is None:
-            return next(stream, _END)
-        began = self.began
-        token = watch.entered(self)
-        self.began = began
-        try:
-            return next(stream, _END)
-        finally:
-            watch.left(token)
+        watch, began = served.watch, self.began
+        with served.gate or contextlib.nullcontext():
+            token = None if watch is None else watch.entered(self)
+            self.began = began
+            try:
+                return next(stream, _END)
+            finally:
+                if watch is not None:
+                    watch.left(token)
 
     def _may_send(self) -> bool:
         assert self.credit is not None

@@ -64,11 +64,12 @@ class Schedule(Protocol):
 
 
 class Served:
-    """One object and what may be called on it."""
+    """One object and what may be called on it. ``gate`` is held while an item of a stream is made, if it has one."""
 
     __slots__ = (
         "count",
         "exposed",
+        "gate",
         "idempotent",
         "ident",
         "info",
@@ -94,6 +95,7 @@ class Served:
         self.pace: dict[str, float] = {}
         self.watch: Watch | None = None
         self.schedule: Schedule | None = None
+        self.gate: threading.Semaphore | None = None
 
     def method(self, name: str) -> Callable[..., Any]:
         """The bound method. Raises NotExposed for one that is not exposed."""

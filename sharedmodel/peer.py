@@ -173,6 +173,10 @@ class Peer:
     def background(self, task: Callable[[], Any]) -> None:
         self.service.workers.submit(task)
 
+    def patiently(self, task: Callable[[], Any]) -> None:
+        """Run what waits for long, on a thread of its own."""
+        self.service.patient.submit(task, urgent=True)
+
     def close(self) -> None:
         """Release everything. Idempotent."""
         with self.lock:

@@ -58,7 +58,7 @@ class FakePeer:
 
     fail = answer
 
-    def background(self, task: Callable[[], Any]) -> None:
+    def patiently(self, task: Callable[[], Any]) -> None:
         threading.Thread(target=task).start()
 
 

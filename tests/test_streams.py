@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,17 @@ def test_each_item_is_a_run_of_its_own_to_who_watches(service: Service) -> None:
         assert [next(stream), next(stream)] == [1, 2]
         with pytest.raises(ValueError, match="item 3"):
             next(stream)
+
+
+def test_items_are_made_in_the_lanes_of_their_model(runtime: str) -> None:
+    with running_server('[models.cell]\nfactory = "zoo:Cell"\nlanes = 1\n', runtime) as server:
+        cell = connect(server.address).model("cell")
+        with ThreadPoolExecutor() as pool:
+            read = [pool.submit(list, cell.visits(40)) for _ in range(4)]
+            for _ in range(40):
+                cell.stay()
+            assert [each.result() for each in read] == [list(range(40))] * 4
+        assert cell.most() == 1
 
 
 @pytest.mark.parametrize("how", ["polite", "native"])

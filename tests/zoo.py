@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -245,6 +246,28 @@ class Loiterer(Echo):
             os.unlink(path)
             return self.wait(how)
         return "well"
+
+
+class Cell:
+    """Counts who is inside at once, for a moment in each call and for each item."""
+
+    def __init__(self) -> None:
+        self._inside: list[None] = []
+        self._most = 0
+
+    def stay(self) -> None:
+        self._inside.append(None)
+        self._most = max(self._most, len(self._inside))
+        time.sleep(0.002)
+        self._inside.pop()
+
+    def visits(self, count: int) -> Iterator[int]:
+        for number in range(count):
+            self.stay()
+            yield number
+
+    def most(self) -> int:
+        return self._most
 
 
 class Turnstile:
