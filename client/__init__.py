@@ -25,10 +25,12 @@ from .redirect import install, uninstall
 if sys.platform == "linux":
     from sharedmodel.handle import Handle
 
-    from .host import Host, Model, connect
+    from .host import Host, connect
+    from .model import Model
 
 if TYPE_CHECKING:
-    from .aio import AsyncHost, AsyncModel, aconnect
+    from .aio import AsyncHost, aconnect
+    from .aio_model import AsyncModel
     from .executor.executor import TaskExecutor
 
 __all__ = [

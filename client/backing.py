@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sharedmodel.errors import HostUnavailable, UnknownObject
 
 from .again import DIRECTORY
-from .host import Host, Model, connect
+from .host import Host, connect
+from .model import Model
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ for needed in ("huggingface_hub", "onnx", "onnxruntime", "tokenizers"):
     pytest.importorskip(needed)
 
 from sharedmodel.client import aconnect, connect, waiting  # noqa: E402
-from sharedmodel.client.host import Model  # noqa: E402
+from sharedmodel.client.model import Model  # noqa: E402
 from sharedmodel.errors import BadArgument, DeadlineExceeded, LoadFailed  # noqa: E402
 from sharedmodel.server.cli_download import download  # noqa: E402
 from sharedmodel.server.cli_status import show  # noqa: E402

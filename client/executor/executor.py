@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from sharedmodel.errors import BadArgument
 
-from ..host import Host, Model, connect
+from ..host import Host, connect
+from ..model import Model
 from .attendant import Manner
 from .gate import Gate
 from .pool import SHARED, Pool, checked

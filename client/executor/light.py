@@ -15,8 +15,8 @@ from sharedmodel.handle import Handle, is_handle
 from sharedmodel.sessions import SESSIONS
 
 from ..again import directory_of
-from ..host import Model
 from ..instances import Instances
+from ..model import Model
 
 _MODEL: Final = "#model"
 

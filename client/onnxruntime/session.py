@@ -13,7 +13,7 @@ import numpy as np
 
 from sharedmodel.client.again import addresses_of, asked
 from sharedmodel.client.backing import Backing
-from sharedmodel.client.host import Model
+from sharedmodel.client.model import Model
 from sharedmodel.client.raising import as_the_library
 from sharedmodel.client.refusing import refuse
 from sharedmodel.errors import CannotCross, HostLost, UnknownObject

@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from sharedmodel.client.host import Host, Model
+from sharedmodel.client.host import Host
 from sharedmodel.client.kinds import of_kind
+from sharedmodel.client.model import Model
 from sharedmodel.errors import BadArgument
 
 from .page import Page

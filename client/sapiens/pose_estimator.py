@@ -9,7 +9,7 @@ import numpy as np
 
 from sharedmodel.client.backing import Wanted, file_path
 from sharedmodel.client.front import StandIn
-from sharedmodel.client.host import Model
+from sharedmodel.client.model import Model
 from sharedmodel.client.raising import as_the_library
 from sharedmodel.tensor import Array
 

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from sharedmodel.client.aio import AsyncHost, AsyncModel, aconnect
+from sharedmodel.client.aio import AsyncHost, aconnect
+from sharedmodel.client.aio_model import AsyncModel
 from sharedmodel.client.kinds import of_kind
 from sharedmodel.errors import DeadlineExceeded, HostLost, NotExposed, UnknownObject
 

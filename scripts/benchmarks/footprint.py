@@ -15,7 +15,7 @@ RUNS = 9
 _BARE = "import numpy"
 _CONNECTED = """
 import sys
-from sharedmodel.client.host import Model
+from sharedmodel.client.model import Model
 from sharedmodel.sessions import SESSIONS
 session = SESSIONS.current(sys.argv[1])
 session.control("ping")
