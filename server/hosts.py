@@ -96,10 +96,12 @@ class Hosts:
         addressed = name not in (FIRST, QUARANTINE)
         if addressed and self._board is None:
             self._board = Board.create(self._place.board)
+        number = self._numbers[0]
+        neighbours = Neighbours(self._neighbours, number)
         keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died)
-        number = self._numbers.pop(0)
-        keeper.neighbours = Neighbours(self._neighbours, number)
-        keeper.neighbours.clear()
+        del self._numbers[0]  # now that nothing can fail any more
+        keeper.neighbours = neighbours
+        neighbours.clear()
         if addressed:
             keeper.board, keeper.cell = self._board, number
         return keeper

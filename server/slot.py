@@ -143,7 +143,8 @@ class Slot:
     # -- to be gone ------------------------------------------------------------------------------------
 
     def unload(self, why: str = "unloaded on request", only: Leased | None = None, *, if_idle: bool = False) -> None:
-        """Let the object go; the next call loads another. Returns when it is gone, its last call ended.
+        """Let the object go; the next call loads another. Returns when it is gone, its last call ended, and so is
+        any that it replaced.
 
         With ``only``, not if that one has been replaced meanwhile, nor with ``if_idle`` while it is about to be.
         Raises DeadlineExceeded and Cancelled where its caller does not wait until a load under way is over.
@@ -159,6 +160,8 @@ class Slot:
                 self._work.hide()
         self._changed()
         self._drain(leaver, why)
+        with self._condition:
+            self._condition.wait_for(lambda: if_idle or not self.leaving, deadlines.left(end))
 
     def sick(self, leased: Leased, why: str) -> None:
         """The object fails its canary: it leaves, and another is loaded. Not if it has been replaced already."""
@@ -183,6 +186,7 @@ class Slot:
         drain(self.name, leaver)
         with self._condition:
             self._on(lifecycle.DRAINED, why)
+            self._condition.notify_all()
         self._changed()
 
     # -- to be told ------------------------------------------------------------------------------------

@@ -192,6 +192,20 @@ def test_two_replacements_that_wait_for_one_another_end(house: House) -> None:
     assert "ready" in house.states().values()
 
 
+def test_an_unloaded_model_is_gone_with_the_objects_that_it_had_before(house: House) -> None:
+    house.add("a", 10)
+    house.load("a")
+    held, old = house.busy("a"), house.obj("a")
+    house.table.reload("a")
+    with ThreadPoolExecutor(1) as pool:
+        unloading = pool.submit(house.table.unload, "a")
+        until(lambda: Hoard.held == 10, lambda: str(house.states()))  # the second is gone
+        assert house.states() == {"a": "draining"} and not unloading.done()
+        old.leave.set()
+        assert unloading.result(20)["state"] == "unloaded" and held.result(20) == 10
+    assert Hoard.held == 0
+
+
 def test_in_a_shortage_the_least_recently_used_goes_at_last(house: House, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sharedmodel.host")
     house.add("a", 40, keep=True)
