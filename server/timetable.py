@@ -6,6 +6,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sharedmodel.call import Call
@@ -25,9 +26,9 @@ def schedule_of(served: Leased, settings: ModelSettings, *, batches: bool) -> Sc
     """The schedule of a loaded model. ``batches``: whether calls may run together where its settings say so."""
     methods = served.exposed if settings.kind is None else DETAILS[settings.kind].runs
     batching = _batching(served, settings) if batches and settings.scheduling.max_batch > 1 else None
-    lanes = Lanes(served.ident, settings.scheduling, batching, lease=Lent(served))
     if settings.scheduling.lanes < MANY and any(_streams(served.obj, name) for name in methods):
         served.gate = threading.Semaphore(settings.scheduling.lanes)
+    lanes = Lanes(served.ident, settings.scheduling, batching, lease=Lent(served))
     return Schedule(served, lanes, methods, batching)
 
 
@@ -39,20 +40,20 @@ class Lent:
 
     def __init__(self, leased: Leased) -> None:
         self._leased = leased
+        gate = leased.gate
+        self.enter = leased.enter if gate is None else partial(self._enter, gate)
+        self.leave = leased.leave if gate is None else partial(self._leave, gate)
 
-    def enter(self) -> bool:
-        gate = self._leased.gate
-        if gate is not None:
-            gate.acquire()
+    def _enter(self, gate: threading.Semaphore) -> bool:
+        gate.acquire()
         entered = self._leased.enter()
-        if gate is not None and not entered:
+        if not entered:
             gate.release()
         return entered
 
-    def leave(self) -> None:
+    def _leave(self, gate: threading.Semaphore) -> None:
         self._leased.leave()
-        if self._leased.gate is not None:
-            self._leased.gate.release()
+        gate.release()
 
     def pass_on(self, jobs: Sequence[CallJob]) -> None:
         """The successor may have to be loaded first: no lane waits for that, no watch runs, and one thread for all."""
