@@ -15,6 +15,7 @@ from typing import Any
 
 from sharedmodel import wire
 from sharedmodel.errors import ProtocolError
+from sharedmodel.process import watched
 
 from . import messages
 from .boot import Boot
@@ -46,23 +47,20 @@ class Child:
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
         boot = boot._replace(lifeline=theirs.fileno())
-        stdin, process = boot.to_file(), None
+        stdin = boot.to_file()
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
-            process = self._process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sharedmodel.server.host", boot.directory, *filter(None, [boot.name])],
                 stdin=stdin,
                 pass_fds=boot.descriptors,
                 env=boot.settings.environment(),
                 process_group=0,
             )
-            self.pid = process.pid
-            self.pidfd = os.pidfd_open(self.pid)
+            self.pid = self._process.pid
+            self.pidfd = watched(self._process)
         except BaseException:
             ours.close()
-            if process is not None:  # no descriptor was left to watch it by
-                process.kill()
-                process.wait()
             raise
         finally:
             theirs.close()

@@ -186,8 +186,7 @@ class Keeper:
 
         A call that it had not read at its end would be lost, and nobody could tell whether it had run.
         """
-        told = self.tell(messages.MODELS, {})
-        if not told:
+        if not self.tell(messages.MODELS, {}):
             self.retire(why)
             return
         self._close_up()

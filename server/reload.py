@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from sharedmodel.errors import BadArgument
+from sharedmodel.process import watched
 
 from .settings import Settings
 
@@ -51,18 +52,14 @@ class Reading:
     def _spawn(self, file: str) -> None:
         command = [sys.executable, "-P", "-m", "sharedmodel.server.config", file]
         said: list[int] = []
-        process = None
         try:
             said += [os.memfd_create("sharedmodel-config") for _ in range(2)]
             # Its own process group: Ctrl-C is for the supervisor.
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=said[0], stderr=said[1], process_group=0
             )
-            self._pidfd = os.pidfd_open(process.pid)
+            self._pidfd = watched(process)
         except OSError:
-            if process is not None:  # no descriptor was left to watch it by
-                process.kill()
-                process.wait()
             _close(said)
             raise
         self._process, self._said = process, tuple(said)

@@ -31,7 +31,7 @@ class Setback(NamedTuple):
         if isinstance(exc, NotEnoughMemory):
             return cls(flight, text, text=text, numbers=(exc.needed, exc.in_use, exc.budget, exc.freeable))
         what = text if isinstance(exc, CanaryFailed) else f"{type(exc).__name__}: {text}"
-        trace = _plain("".join(traceback.format_exception(exc))[-_TRACE:])
+        trace = failure.plain("".join(traceback.format_exception(exc))[-_TRACE:])
         type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
         return cls(flight, brief(f"model {name!r} could not be loaded: {what}"), trace, type_name, text)
 
@@ -46,8 +46,4 @@ class Setback(NamedTuple):
 
 def brief(text: str) -> str:
     """Its beginning, which is all of most; it can be sent to anybody."""
-    return _plain(text if len(text) <= MOST else f"{text[:MOST]}…")
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    return failure.plain(text if len(text) <= MOST else f"{text[:MOST]}…")

@@ -7,12 +7,12 @@ from typing import Final
 
 from .errors import DeadlineExceeded
 
-_LONGEST: Final = 1e6  # seconds: neither poll nor a lock can wait for as long as float("inf")
+LONGEST: Final = 1e6  # seconds: neither poll nor a lock can wait for as long as float("inf")
 
 
 def after(timeout: float | None) -> float | None:
     """The deadline that is ``timeout`` seconds away, eleven days at most; None for None."""
-    return None if timeout is None else time.monotonic() + min(timeout, _LONGEST)
+    return None if timeout is None else time.monotonic() + min(timeout, LONGEST)
 
 
 def left(end: float | None) -> float | None:

@@ -22,7 +22,7 @@ def to_wire(exc: BaseException) -> list[Any]:
     kind = type(exc)
     message = words_of(exc)
     args = [message, float(exc.retry_after)] if isinstance(exc, Overloaded) else _args(exc, message)
-    return [code_of(exc), _safe(kind.__module__), _safe(kind.__qualname__), message, args, _traceback(exc)]
+    return [code_of(exc), plain(kind.__module__), plain(kind.__qualname__), message, args, _traceback(exc)]
 
 
 def _args(exc: BaseException, message: str) -> list[Any]:
@@ -40,7 +40,7 @@ def code_of(exc: BaseException) -> str:
 
 def _traceback(exc: BaseException) -> str:
     try:
-        return _safe("".join(traceback.format_exception(exc)))[-_TEXT_MAX:]
+        return plain("".join(traceback.format_exception(exc)))[-_TEXT_MAX:]
     except Exception:  # it is printed by code of the model's
         return "<a traceback that can't be printed>"
 
@@ -95,12 +95,13 @@ def words_of(exc: BaseException) -> str:
         text = str(exc)
     except Exception:
         text = f"<{type(exc).__name__} that can't be printed>"
-    text = _safe(text)  # which may make it longer, and a frame has its bounds
+    text = plain(text)  # which may make it longer, and a frame has its bounds
     more = len(text) - _TEXT_MAX
     return text if more <= 0 else f"{text[:_TEXT_MAX]}… and {more} characters more"
 
 
-def _safe(text: object) -> str:
+def plain(text: object) -> str:
+    """A text that can be sent to anybody."""
     # Lone surrogates must not keep the error from crossing.
     return str(text).encode("utf-8", "backslashreplace").decode()
 

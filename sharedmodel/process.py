@@ -1,8 +1,12 @@
-"""Who a process is: its pid alone is reused, its pid with its start time is not."""
+"""Who a process is: its pid alone is reused, its pid with its start time is not. And whether it lives."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 def start_time(pid: int) -> int:
@@ -33,6 +37,16 @@ def is_alive(name: str) -> bool:
         return start_time(int(pid)) == int(started) != 0
     except OSError:
         return True  # as far as is known
+
+
+def watched(started: subprocess.Popen[bytes]) -> int:
+    """A descriptor that tells of a process's end. Where none is to be had (OSError), it is not left behind."""
+    try:
+        return os.pidfd_open(started.pid)
+    except BaseException:
+        started.kill()
+        started.wait()
+        raise
 
 
 def resident(pid: int | None = None) -> int:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from .deadlines import LONGEST
+
 _DROPPED_MOST: Final = 64
-_LONGEST: Final = 1e6  # seconds of one wait: none can be as long as float("inf") (see `deadlines`)
 
 logger = logging.getLogger("sharedmodel")
 
@@ -93,8 +94,8 @@ class Timers:
         """The next timer, when its moment has come; None at the end."""
         with self._changed:
             while not self._closed:
-                left = self._heap[0].order[0] - self._now() if self._heap else _LONGEST
+                left = self._heap[0].order[0] - self._now() if self._heap else LONGEST
                 if left <= 0:
                     return heapq.heappop(self._heap)
-                self._changed.wait(min(_LONGEST, left))
+                self._changed.wait(min(LONGEST, left))
         return None

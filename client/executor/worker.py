@@ -18,8 +18,9 @@ import threading
 from multiprocessing import process, spawn
 from typing import Any, Final
 
-from sharedmodel import link, runtime
+from sharedmodel import deadlines, link, runtime
 from sharedmodel.errors import HostLost, SharedModelError
+from sharedmodel.process import watched
 from sharedmodel.session import Session
 
 from .child import TASKS
@@ -28,7 +29,6 @@ from .reference import Work
 
 _START: Final = 300.0  # seconds in which the program's module must have been imported
 _LAST_WORDS: Final = 1.0  # between the end of a process's socket and its own
-_LONGEST: Final = 1e6  # seconds: poll can't wait for as long as float("inf") (see `deadlines`)
 _CODE: Final = (
     "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
     "from sharedmodel.client.executor.child import main; main(boot)"
@@ -62,7 +62,7 @@ class Worker:
             os.unlink(self._address)
             try:
                 self._process = _start(listener.fileno(), memory_limit)
-                self._pidfd = _watched(self._process)
+                self._pidfd = watched(self._process)
             except BaseException:
                 self._sock.close()
                 raise
@@ -145,7 +145,7 @@ class Worker:
     def _ended(self, seconds: float | None) -> bool:
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
-        return bool(poller.poll(None if seconds is None else min(seconds, _LONGEST) * 1000))
+        return bool(poller.poll(None if seconds is None else min(seconds, deadlines.LONGEST) * 1000))
 
 
 def _start(listener: int, memory_limit: int | None) -> subprocess.Popen[bytes]:
@@ -165,16 +165,6 @@ def _start(listener: int, memory_limit: int | None) -> subprocess.Popen[bytes]:
     with contextlib.suppress(BrokenPipeError), started.stdin as pipe:  # it has ended: who greets it learns it
         pipe.write(json.dumps(boot, default=os.fspath).encode())
     return started
-
-
-def _watched(started: subprocess.Popen[bytes]) -> int:
-    """A descriptor that tells of its end. Where none is to be had (OSError), the process is not left behind."""
-    try:
-        return os.pidfd_open(started.pid)
-    except BaseException:
-        started.kill()
-        started.wait()
-        raise
 
 
 def _how(code: int) -> str:

@@ -16,6 +16,7 @@ import time
 from typing import Any, Final
 
 from sharedmodel.errors import BadArgument
+from sharedmodel.process import watched
 
 from ..place import Place
 from .address import UNIX, Address, parse
@@ -72,7 +73,6 @@ class Gateway:
         fd = str(self._listener.fileno())
         # Its own process group: Ctrl-C is for the supervisor, with which it ends.
         words = ["-m", "sharedmodel.server.metrics.web", self._place.directory, fd, str(os.getpid())]
-        process = None
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", *words],
@@ -80,11 +80,8 @@ class Gateway:
                 pass_fds=[self._listener.fileno()],
                 process_group=0,
             )
-            self._pidfd = os.pidfd_open(process.pid)
+            self._pidfd = watched(process)
         except OSError as exc:  # no descriptors or processes left
-            if process is not None:  # no descriptor was left to watch it by
-                process.kill()
-                process.wait()
             self._again(f"could not be started: {exc.strerror}")
         else:
             self._process = process
