@@ -77,6 +77,11 @@ class Server:
         Path(self.place.directory, "config.toml").write_text(config)
         self.process.send_signal(signal.SIGHUP)
 
+    def kill(self) -> None:
+        """Kill the supervisor and wait for its end, which its hosts may come to before it."""
+        self.process.kill()
+        self.ends()
+
     def stop_host(self) -> None:
         """SIGSTOP to the first host, and wait until it stands."""
         pid = self.host_pid

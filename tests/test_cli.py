@@ -205,8 +205,7 @@ def test_doctor_finds_and_gc_removes_what_killed_processes_left(runtime: str) ->
     name = _killed_in_creation()
     try:
         with running_server(ECHO, os.path.join(runtime, "")) as server:
-            server.process.kill()
-            server.ends()
+            server.kill()
         name = name if os.path.exists(name) else _killed_in_creation()  # a server that starts cleans up as well
         until(lambda: not _listens(server.address), lambda: "the host is still there")
         report = json.loads(command("doctor", "--json"))

@@ -95,7 +95,7 @@ def test_the_process_that_serves_metrics_is_started_again_when_it_dies(server: S
 
 def test_the_process_that_serves_metrics_ends_with_a_killed_supervisor(server: Server) -> None:
     with watching(server.status()["metrics"]["pid"]) as gone:
-        server.process.kill()
+        server.kill()
         assert gone()
 
 

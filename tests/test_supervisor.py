@@ -60,7 +60,7 @@ def test_a_host_killed_again_and_again_is_started_again_each_time(runtime: str) 
 
 def test_the_host_goes_with_a_supervisor_that_is_killed_and_the_next_one_serves(runtime: str) -> None:
     with running_server(ECHO, runtime) as server, watching(server.host_pid) as gone:
-        server.process.kill()
+        server.kill()
         assert gone()
         with running_server(ECHO, runtime) as next_one:
             assert connect(next_one.address).model("echo").add(1) == 1
@@ -69,7 +69,7 @@ def test_the_host_goes_with_a_supervisor_that_is_killed_and_the_next_one_serves(
 def test_a_stopped_host_goes_with_its_supervisor_as_well(runtime: str) -> None:
     with running_server(ECHO, runtime) as server, watching(server.host_pid) as gone:
         os.kill(server.host_pid, signal.SIGSTOP)
-        server.process.kill()
+        server.kill()
         assert gone()
 
 
