@@ -16,6 +16,8 @@ from sharedmodel.client import connect
 
 from .both import Pair, alike
 
+SMALL = {"limit_side_len": 64}  # pages are not enlarged: that takes seconds a page
+
 
 def one_page(folder: Path, lines: int, seed: int = 5) -> tuple[pages.Page, Path]:
     """A page of so many lines, and its file. The test is skipped where there is no font."""

@@ -23,14 +23,14 @@ from sharedmodel.server.canary import fingerprint  # noqa: E402
 from sharedmodel.server.models import lending  # noqa: E402
 from sharedmodel.server.models.cnocr import CnOcrModel  # noqa: E402
 from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
-from tests.ocr_pages import corner_of, one_page  # noqa: E402
+from tests.ocr_pages import SMALL, corner_of, one_page  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the models are loaded once
 
 
 @pytest.fixture(scope="module")
 def model() -> CnOcrModel:
-    return CnOcrModel(threads=1)
+    return CnOcrModel(threads=1, det_more_configs=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def theirs() -> Any:
         rec_more_configs=dict(engine),
         det_model_name="multi_PP-OCRv6_det_small",
         det_model_fp=str(models / "PP-OCRv6_det_small.onnx"),
-        det_more_configs=dict(engine),
+        det_more_configs=engine | SMALL,
     )
 
 

@@ -22,9 +22,11 @@ from sharedmodel.errors import NotPermitted  # noqa: E402
 from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
-from tests.ocr_pages import corner_of, one_page, share_one_copy  # noqa: E402
+from tests.ocr_pages import SMALL, corner_of, one_page, share_one_copy  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import lines_of  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("cnocr")  # the library is imported once
 
 NAME = "multi_PP-OCRv6_small"
 
@@ -59,7 +61,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def pair(server: Server) -> Pair:
-    return Pair()
+    return Pair(det_more_configs=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,13 @@ OPTIONS: list[dict[str, Any]] = [
     {"resized_shape": (512, 512), "preserve_aspect_ratio": False, "min_box_size": 4, "box_score_thresh": 0.5},
     {"batch_size": 1, "unknown": 3},
 ]
+
+
+def test_as_most_people_make_it_a_page_gives_what_cnocr_gives(server: Server, page: tuple[pages.Page, Path]) -> None:
+    pair = Pair()
+    expected = pair.theirs.ocr(str(page[1]))
+    assert [line["text"] for line in expected] == list(page[0].lines)
+    alike(pair.ours.ocr(str(page[1])), expected)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -223,7 +232,8 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
 
 
 def test_threads_and_processes_share_one_copy(pair: Pair, page: tuple[pages.Page, Path]) -> None:
-    again = CnOcr(NAME, det_model_name="multi_PP-OCRv6_det_small", context="cpu", **files())
+    options: dict[str, Any] = {**files(), "det_more_configs": SMALL}
+    again = CnOcr(NAME, det_model_name="multi_PP-OCRv6_det_small", context="cpu", **options)
     share_one_copy(pair, again, "ocr", lines_of, page[1])
 
 

@@ -25,14 +25,13 @@ from sharedmodel.server.models.cnstd import CnStdModel  # noqa: E402
 from sharedmodel.server.models.hollow import TORCHVISION, hollow  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
 from tests.both import alike, found_host, outcome  # noqa: E402
-from tests.ocr_pages import one_page, share_one_copy  # noqa: E402
+from tests.ocr_pages import SMALL, one_page, share_one_copy  # noqa: E402
 from tests.servers import Server, running_server  # noqa: E402
 from tests.standin_workers import boxes_of  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("cnocr")  # the library is imported once
 
 NAME = "multi_PP-OCRv6_det_small"
-SMALL = {"limit_side_len": 64}  # pages are not enlarged: that takes seconds a page
 OLDER = "ch_PP-OCRv3_det"  # by its name, CnStd runs a file with other code
 
 
