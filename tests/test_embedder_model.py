@@ -58,21 +58,22 @@ def test_lengths_and_prompts_go_with_each_call(model: EmbedderModel, theirs: Any
     try:
         for length in (2, 7, 400):
             theirs.max_seq_length = length
-            np.testing.assert_allclose(model.embed(TEXTS, max_length=length), theirs.encode(TEXTS), atol=CLOSE, rtol=0)
+            expected = theirs.encode(TEXTS, batch_size=4)
+            np.testing.assert_allclose(model.embed(TEXTS, max_length=length), expected, atol=CLOSE, rtol=0)
         theirs.max_seq_length = usual
         for include in (True, False):
             theirs.set_pooling_include_prompt(include)
-            expected = theirs.encode(TEXTS, prompt="query: ")
+            expected = theirs.encode(TEXTS, prompt="query: ", batch_size=4)
             found = model.embed(TEXTS, prompt="query: ", include_prompt=include)
             np.testing.assert_allclose(found, expected, atol=CLOSE, rtol=0)
     finally:
         theirs.max_seq_length = usual
         theirs.set_pooling_include_prompt(True)
-    np.testing.assert_allclose(model.embed(TEXTS), theirs.encode(TEXTS), atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(model.embed(TEXTS), theirs.encode(TEXTS, batch_size=4), atol=CLOSE, rtol=0)
 
 
 def test_vectors_of_tokens_are_those_of_sentence_transformers(model: EmbedderModel, theirs: Any) -> None:
-    expected = theirs.encode(TEXTS, output_value="token_embeddings")
+    expected = theirs.encode(TEXTS, output_value="token_embeddings", batch_size=4)
     for ours, other in zip(model.token_embeddings(TEXTS), expected, strict=True):
         np.testing.assert_allclose(ours, other.numpy(), atol=TOKEN_CLOSE, rtol=0)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.embedding_models import NEEDED, TEXTS, close, for_fastembed, offline_with_cache
+from tests.embedding_models import NEEDED, SHORT, TEXTS, close, for_fastembed, offline_with_cache
 
 for needed in (*NEEDED, "fastembed"):
     pytest.importorskip(needed)
@@ -79,7 +79,9 @@ def pair(folder: str) -> Pair:
 
 
 def test_vectors_are_those_of_fastembed_by_every_way_in(pair: Pair) -> None:
-    for documents in (TEXTS, "one text", tuple(TEXTS), (text for text in TEXTS), np.array(TEXTS[:3]), []):
+    pair.alike(lambda model: list(model.embed(TEXTS)))
+    pair.alike(lambda model: list(model.embed(TEXTS, batch_size=4)))
+    for documents in (SHORT, "one text", tuple(SHORT), (text for text in SHORT), np.array(TEXTS[:3]), []):
         kept = list(documents) if not isinstance(documents, str) else documents
         for size in (256, 4):
             pair.alike(lambda model, kept=kept, size=size: list(model.embed(kept, batch_size=size)))
@@ -93,11 +95,11 @@ def test_vectors_are_those_of_fastembed_by_every_way_in(pair: Pair) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_pooling_is_fastembeds(pair: Pair, folder: str, way: str) -> None:
-    Pair(folder, f"local/{way}").alike(lambda model: list(model.embed(TEXTS)))
+    Pair(folder, f"local/{way}").alike(lambda model: list(model.embed(TEXTS, batch_size=4)))
 
 
 def test_a_model_of_fastembeds_list_in_a_folder_of_ones_own(pair: Pair, folder: str) -> None:
-    Pair(folder, BUILT_IN).alike(lambda model: list(model.embed(TEXTS)))
+    Pair(folder, BUILT_IN).alike(lambda model: list(model.embed(TEXTS, batch_size=4)))
 
 
 def test_documents_are_taken_and_vectors_given_a_batch_at_a_time(pair: Pair) -> None:
@@ -112,9 +114,9 @@ def test_documents_are_taken_and_vectors_given_a_batch_at_a_time(pair: Pair) -> 
 
 
 def test_parallel_keeps_a_few_batches_on_their_way_and_their_order(pair: Pair) -> None:
-    expected = list(pair.theirs.embed(TEXTS))
+    expected = list(pair.theirs.embed(SHORT))
     for parallel in (1, 2, 0):
-        close(list(pair.ours.embed(TEXTS, batch_size=2, parallel=parallel)), expected)
+        close(list(pair.ours.embed(SHORT, batch_size=2, parallel=parallel)), expected)
     taken: list[int] = []
     documents = (taken.append(number) or "text" for number in range(100))
     stream = pair.ours.embed(documents, batch_size=2, parallel=2)
@@ -203,10 +205,10 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
 
 
 def test_four_processes_share_one_copy(pair: Pair) -> None:
-    expected = list(pair.theirs.embed(TEXTS))
+    expected = list(pair.theirs.embed(SHORT))
     assert len(pickle.dumps(pair.ours)) < 2000
     with ProcessPoolExecutor(4, get_context("spawn")) as pool:
-        for found, heavy in pool.map(passages_of, [pair.ours] * 4, [TEXTS] * 4):
+        for found, heavy in pool.map(passages_of, [pair.ours] * 4, [SHORT] * 4):
             close(found, expected)
             assert not heavy
     with connect() as host:
@@ -220,7 +222,7 @@ def test_a_configured_server_gives_the_model_it_lists(
     text = f'[models.minilm]\nkind = "embedder"\nfastembed = "{BUILT_IN}"\npath = "{folder}"\n'
     with running_server(text, runtime):
         model = TextEmbedding(BUILT_IN)
-        close(list(model.embed(TEXTS)), list(Pair(folder, BUILT_IN).theirs.embed(TEXTS)))
+        close(list(model.embed(SHORT)), list(Pair(folder, BUILT_IN).theirs.embed(SHORT)))
         with pytest.raises(NotPermitted, match='fastembed = "BAAI'):
             TextEmbedding()
 

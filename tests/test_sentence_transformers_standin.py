@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.embedding_models import NEEDED, TEXTS, close, minilm, offline_with_cache
+from tests.embedding_models import NEEDED, SHORT, TEXTS, close, minilm, offline_with_cache
 
 for needed in (*NEEDED, "sentence_transformers"):
     pytest.importorskip(needed)
@@ -72,15 +72,20 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"precision": "binary"}], ids=str)
+def test_vectors_of_texts_that_are_cut_are_those_of_the_library(pair: Pair, options: dict[str, Any]) -> None:
+    pair.alike(lambda model: model.encode(TEXTS, **options))
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_vectors_are_those_of_the_library(pair: Pair, options: dict[str, Any]) -> None:
-    for inputs in (TEXTS, "one text", tuple(TEXTS[:3]), np.array(TEXTS[:3]), []):
+    for inputs in (SHORT, "one text", tuple(TEXTS[:3]), np.array(TEXTS[:3]), []):
         pair.alike(lambda model, inputs=inputs: model.encode(inputs, **options))
 
 
 @pytest.mark.parametrize("precision", ["int8", "uint8"])
 def test_bytes_differ_by_one_step_at_most(pair: Pair, precision: str) -> None:
-    ours, theirs = (each.encode(TEXTS, precision=precision) for each in (pair.ours, pair.theirs))
+    ours, theirs = (each.encode(SHORT, precision=precision) for each in (pair.ours, pair.theirs))
     assert ours.dtype == theirs.dtype and np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
     pair.alike(lambda model: model.encode("one", precision=precision))
 
@@ -228,13 +233,13 @@ def test_what_is_not_carried_says_so_by_name(pair: Pair) -> None:
 
 
 def test_four_processes_and_many_threads_share_one_copy(pair: Pair) -> None:
-    expected = pair.theirs.encode(TEXTS)
+    expected = pair.theirs.encode(SHORT)
     with ThreadPoolExecutor(4) as threads:
-        for found in threads.map(lambda _: pair.ours.encode(TEXTS, batch_size=4), range(8)):
+        for found in threads.map(lambda _: pair.ours.encode(SHORT, batch_size=4), range(8)):
             close(found, expected)
     assert len(pickle.dumps(pair.ours)) < 2000
     with ProcessPoolExecutor(4, get_context("spawn")) as pool:
-        for found, heavy in pool.map(vectors_of, [minilm()] * 4, [TEXTS] * 4):
+        for found, heavy in pool.map(vectors_of, [minilm()] * 4, [SHORT] * 4):
             close(found, expected)
             assert not heavy
     with connect() as host:
@@ -278,7 +283,7 @@ def test_a_name_on_the_hub_is_found_in_its_cache(pair: Pair, tmp_path: Path, ser
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text("abc")
     model = SentenceTransformer("all-MiniLM-L6-v2", cache_folder=str(tmp_path))
-    close(model.encode(TEXTS), pair.theirs.encode(TEXTS))
+    close(model.encode(SHORT), pair.theirs.encode(SHORT))
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
@@ -289,7 +294,7 @@ def test_a_configured_server_gives_the_model_it_lists_whatever_runs_it(
     name = "sentence-transformers/all-MiniLM-L6-v2"
     text = f'[models.minilm]\nkind = "embedder"\nname = "{name}"\npath = "{minilm()}"\nengine = "{engine}"\n'
     with running_server(text, runtime):
-        close(SentenceTransformer("all-MiniLM-L6-v2").encode(TEXTS), pair.theirs.encode(TEXTS))
+        close(SentenceTransformer("all-MiniLM-L6-v2").encode(SHORT), pair.theirs.encode(SHORT))
         with pytest.raises(NotPermitted, match='kind = "embedder"\nname = "nobody/nothing"'):
             SentenceTransformer("nobody/nothing")
 

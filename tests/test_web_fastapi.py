@@ -55,7 +55,7 @@ def web(server: Server) -> Iterator[Web]:
         yield web
 
 
-PAGE = pages.make(1, lines=4)[0]  # fewer lines take longer: a flat picture is made larger before it is searched
+PAGE = pages.make(1, lines=4)[0]
 
 
 def test_a_picture_becomes_its_lines_with_their_boxes(web: Web) -> None:

@@ -21,6 +21,7 @@ MODELS = f"""
 kind = "cnocr"
 lanes = 1
 queue = 3
+det_more_configs = {{limit_side_len = 64}}  # pages are not enlarged: that takes seconds a page
 
 [models.minilm]
 kind = "embedder"
