@@ -28,7 +28,7 @@ from .servers import until
 ROOT = Path(__file__).parents[1]
 MB = 1 << 20
 
-# 40,000 rows of 512 floats between the layers: 80 MB at a time.
+# 40,000 rows of 1,024 floats between the layers: 160 MB at a time.
 _OUTLIER = """
 import json, sys
 import numpy as np
@@ -51,7 +51,7 @@ print(json.dumps(told))
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "net.onnx"
-    file.write_bytes(onnx_graphs.mlp(512, 4, 64))
+    file.write_bytes(onnx_graphs.mlp(1024, 1, 64))
     return file
 
 
