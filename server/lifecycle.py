@@ -24,6 +24,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, NamedTuple
 
+from .rounds import NEVER
+
 ABSENT: Final = "absent"
 LOADING: Final = "loading"
 WARMING: Final = "warming"
@@ -43,7 +45,9 @@ DRAINED: Final = "drained"  # an object that was let go of is gone
 SICK: Final = "sick"  # the canary of the object that serves has failed
 EVENTS: Final = (WANT, RELOAD, MADE, WARM, BROKE, UNLOAD, DRAINED, SICK)
 
-RETRY_AFTER: Final = 5.0
+RETRY_AFTER: Final = 5.0  # seconds after a failed load in which calls are only told of it
+RETRY_FIRST: Final = 30.0  # and until it is tried again without a call; doubled after each that fails, up to
+RETRY_LAST: Final = 600.0
 REMEMBERED: Final = 8
 
 
@@ -115,11 +119,19 @@ class Life:
         self.leaving = 0  # objects that were let go of and are not gone yet
         self.history: deque[Change] = deque([Change(ABSENT, at, "")], maxlen=REMEMBERED)
         self._failed_at = 0.0
+        self._failures = 0  # loads in a row
 
     @property
     def flying(self) -> bool:
         """Whether a load is under way."""
         return bool(self.stage)
+
+    @property
+    def retry_at(self) -> float:
+        """When a failed model that nobody calls should be tried again; NEVER for any other."""
+        if self.state != FAILED:
+            return NEVER
+        return self._failed_at + min(RETRY_LAST, RETRY_FIRST * 2.0 ** min(self._failures - 1, 30))
 
     def on(self, event: str, now: float, why: str = "", at: float = 0.0) -> Step:
         """Take an event in. ``now`` is of any steady clock, ``at`` of the wall's. Raises Impossible."""
@@ -141,6 +153,9 @@ class Life:
         self.leaving += step.release
         if step.state == FAILED and self.state != FAILED:
             self._failed_at = now
+            self._failures += 1
+        elif step.show:
+            self._failures = 0
         if step.state != self.state or step.show:
             self.history.append(Change(step.state, at, why))
         self.state = step.state

@@ -84,6 +84,17 @@ class Slot:
         with self._condition:
             self._on(lifecycle.WANT, why)
 
+    @property
+    def retry_at(self) -> float:
+        """When `retry` should be called, which loads what has failed; NEVER where nothing has."""
+        return self._life.retry_at
+
+    def retry(self) -> None:
+        """Begin to load once more what has failed."""
+        with self._condition:
+            if self.state == FAILED:
+                self._on(lifecycle.WANT, "tried again")
+
     def wait(self, why: str = "called", patience: float | None = None) -> Leased:
         """The object, loaded if need be.
 
@@ -263,11 +274,13 @@ class Slot:
         return leaver
 
     def _land_failed(self, number: int, exc: BaseException) -> None:
-        failure = self._failure = Setback.of(number, self.name, exc)
+        failure, before = Setback.of(number, self.name, exc), self._failure
+        self._failure = failure
         self._on(lifecycle.BROKE, failure.reason)
         self._land_at(number)
         goes_on = "; the one that serves goes on" if self.served is not None else ""
-        logger.error("%s", f"{failure.reason}{goes_on}\n{failure.trace}".rstrip())
+        trace = "" if (before.flight, before.reason) == (number - 1, failure.reason) else f"\n{failure.trace}".rstrip()
+        logger.error("%s%s%s", failure.reason, goes_on, trace)
 
     def _land_at(self, number: int) -> None:
         self._landed = number

@@ -202,7 +202,7 @@ class Ward:
         """Make the round, if one is due, on a thread of its own; when to look again."""
         kept = self._kept
         if kept is None or self.slot.served is not kept.leased:
-            return NEVER
+            return self._look_at_failure(now)
         used, kept.leased.used = kept.leased.used, 0.0
         self._used_at = max(self._used_at, used)
         due = kept.rounds.look(now, bool(used), kept.leased.inside)
@@ -217,6 +217,17 @@ class Ward:
             kept.rounds.put_off(due)
             raise
         return kept.rounds.next(now)
+
+    def _look_at_failure(self, now: float) -> float:
+        """Have what should be there without being called, and has failed, loaded again; when to look again.
+
+        Nobody may call it before: callers have another instance of it, or ask first whether the server is ready.
+        """
+        if self.settings.upkeep.lazy:
+            return NEVER
+        if now >= self.slot.retry_at:
+            self.slot.retry()
+        return self.slot.retry_at
 
     def _expire(self, kept: Kept) -> None:
         self.slot.unload(f"idle for {self.settings.upkeep.ttl:g} s", kept.leased)

@@ -17,6 +17,7 @@ from sharedmodel.errors import BadArgument, LoadFailed
 from sharedmodel.objects import Objects
 from sharedmodel.process import resident
 from sharedmodel.server.beat import Beat
+from sharedmodel.server.lifecycle import RETRY_FIRST
 from sharedmodel.server.rounds import NEVER
 from sharedmodel.server.settings import ModelSettings, ProbeSettings, Upkeep
 from sharedmodel.server.table import Table
@@ -109,6 +110,37 @@ def test_a_model_that_fails_its_canary_is_failed_and_says_why(house: House, upke
         house.table.wait("net")
     house.rest()
     assert house.state() == "failed" and "could not be loaded" in house.table.state("net")["reason"]
+
+
+def test_a_model_that_could_not_be_loaded_comes_back_without_being_called(
+    house: House, made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.broken = "no disk"
+    house.add()
+    house.table.start("net")
+    house.rest()
+    assert house.state() == "failed"
+    assert house.after(0) == RETRY_FIRST
+    house.after(RETRY_FIRST)
+    assert house.state() == "failed"
+    assert house.after(0) == 2 * RETRY_FIRST
+    assert caplog.text.count("no disk") == 3 and caplog.text.count("Traceback") == 1  # the same is told briefly
+    made.broken = ""
+    house.after(2 * RETRY_FIRST)
+    assert house.state() == "ready"
+
+
+def test_a_lazy_model_that_could_not_be_loaded_waits_for_its_next_call(house: House, made: Made) -> None:
+    made.broken = "no disk"
+    house.add(lazy=True)
+    with pytest.raises(LoadFailed):
+        house.call()
+    house.rest()
+    assert house.after(0) == NEVER
+    made.broken = ""
+    assert house.after(2 * RETRY_FIRST) == NEVER and house.state() == "failed"
+    assert house.call("predict", [1.0]).tolist() == [2.0]
+    house.rest()
 
 
 def onnx(house: House, path: Path, graph: bytes, **upkeep: Any) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from sharedmodel.server.lifecycle import (
     READY,
     RELOAD,
     RETRY_AFTER,
+    RETRY_FIRST,
+    RETRY_LAST,
     SICK,
     STATES,
     TABLE,
@@ -30,6 +32,7 @@ from sharedmodel.server.lifecycle import (
     Life,
     Step,
 )
+from sharedmodel.server.rounds import NEVER
 
 
 class Host(RuleBasedStateMachine):
@@ -150,6 +153,21 @@ def test_a_failed_load_is_not_tried_again_before_the_pause_but_a_reload_is() -> 
     life.on(BROKE, 1.0)
     assert life.on(WANT, 1.0 + RETRY_AFTER / 2) == Step(FAILED)
     assert life.on(RELOAD, 1.0 + RETRY_AFTER / 2).load
+
+
+def test_what_nobody_calls_is_tried_again_after_pauses_that_double_up_to_the_last() -> None:
+    life, now, pauses = Life(), 0.0, []
+    assert life.retry_at == NEVER
+    for _ in range(8):
+        life.on(WANT, now)
+        assert life.retry_at == NEVER
+        life.on(BROKE, now)
+        pauses.append(life.retry_at - now)
+        now = life.retry_at
+    assert pauses[:3] == [RETRY_FIRST, 2 * RETRY_FIRST, 4 * RETRY_FIRST] and pauses[-2:] == [RETRY_LAST] * 2
+    for event in (WANT, MADE, WARM, SICK, BROKE):
+        life.on(event, now)
+    assert life.retry_at - now == RETRY_FIRST
 
 
 def test_a_model_is_unloaded_when_the_last_of_its_objects_is_gone() -> None:
