@@ -39,6 +39,7 @@ class Child:
         self.since = time.time()
         self.serving = False
         self.settled = False
+        self._told_models = 0  # times
         self.states: dict[str, Any] = {}
         self.wanted = ""  # why its supervisor ends it
         self.fault = ""  # why it is to be killed, where it does not do its work any more
@@ -86,6 +87,12 @@ class Child:
         self._send()
         return not self._heard
 
+    def tell_models(self, models: dict[str, Any]) -> bool:
+        """Say which models it serves from now on; when it has settled with these it says so again."""
+        self._told_models += 1
+        self.settled = False
+        return self.tell(messages.MODELS, models, self._told_models)
+
     def _send(self) -> None:
         if self._heard or self._selector is None:
             return
@@ -129,7 +136,7 @@ class Child:
         if kind == messages.SERVING:
             self.serving = True
         elif kind == messages.SETTLED:
-            self.settled = True
+            self.settled = values[0] == self._told_models  # not with those before: that was under way
         elif kind == messages.STATES:
             self.states = values[0]
         elif kind == messages.FATAL:

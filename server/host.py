@@ -117,7 +117,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     news: News = {
         messages.ELSEWHERE: elsewhere.update,
         messages.DEATHS: deaths.update,
-        messages.MODELS: lambda models: reporter.models(table, models),
+        messages.MODELS: lambda models, number: reporter.models(table, models, number),
     }
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))

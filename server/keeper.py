@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from sharedmodel.board import DOWN, Board
 
-from . import messages
 from .boot import Boot
 from .child import Child
 from .death import Death, Restarts
@@ -158,6 +157,9 @@ class Keeper:
         """Say something to the host; False where there is none that listens."""
         return self.child is not None and self.child.serving and self.child.tell(kind, *values)
 
+    def _tell_models(self, models: dict[str, Any]) -> bool:
+        return self.child is not None and self.child.serving and self.child.tell_models(models)
+
     # -- its end ---------------------------------------------------------------------------------------
 
     def restart(self, why: str, settings: Settings | None = None) -> None:
@@ -174,9 +176,7 @@ class Keeper:
         """Come to new settings: in the host that runs where only its models differ, else in a new one."""
         same = dataclasses.replace(settings, models={}, threads={})
         models = {name: dataclasses.asdict(model) for name, model in settings.models.items()}
-        if dataclasses.replace(self.settings, models={}, threads={}) == same and self.tell(messages.MODELS, models):
-            assert self.child is not None
-            self.child.settled = False  # it says so again
+        if dataclasses.replace(self.settings, models={}, threads={}) == same and self._tell_models(models):
             self.settings = settings
         else:
             self.restart("restarted to read its configuration again", settings)
@@ -186,7 +186,7 @@ class Keeper:
 
         A call that it had not read at its end would be lost, and nobody could tell whether it had run.
         """
-        if not self.tell(messages.MODELS, {}):
+        if not self._tell_models({}):
             self.retire(why)
             return
         self._close_up()

@@ -151,15 +151,18 @@ class Life:
         elif step.load:
             self.stage = LOADING
         self.leaving += step.release
+        self._count_failures(step, now)
+        if step.state != self.state or step.show:
+            self.history.append(Change(step.state, at, why))
+        self.state = step.state
+        return step
+
+    def _count_failures(self, step: Step, now: float) -> None:
         if step.state == FAILED and self.state != FAILED:
             self._failed_at = now
             self._failures += 1
         elif step.show:
             self._failures = 0
-        if step.state != self.state or step.show:
-            self.history.append(Change(step.state, at, why))
-        self.state = step.state
-        return step
 
     def _may(self, event: str) -> bool:
         if event == MADE:

@@ -16,7 +16,7 @@ LIMIT: Final = 4 << 20
 
 # host → supervisor
 SERVING: Final = 1  # clients are answered from now on
-SETTLED: Final = 2  # each configured model is ready or failed
+SETTLED: Final = 2  # each configured model is ready or failed; the number that came with these models, or 0
 FATAL: Final = 3  # why the host can't go on
 STATES: Final = 4  # the models' states
 STATUS: Final = 5  # answer: number, the host in numbers
@@ -29,7 +29,7 @@ BEAT: Final = 10  # this host is not stuck, where that is watched
 ASK_STATUS: Final = 32  # number
 ASK_BUSY: Final = 33
 ELSEWHERE: Final = 34  # the other hosts' models: where they are and how they stand
-MODELS: Final = 36  # the models it is to serve from now on
+MODELS: Final = 36  # the models it is to serve from now on; a number
 DEATHS: Final = 35  # of hosts, and the calls that may have been the cause
 
 

@@ -40,6 +40,7 @@ class Reporter:
         self._lifeline = lifeline
         self._lock = threading.Lock()
         self._settled = False
+        self._told_models = 0
         self._changing = False
         self.load: Load | None = None
         self.meter: Meter | None = None
@@ -61,11 +62,12 @@ class Reporter:
                 able = any(told["state"] not in _UNABLE for told in states.values())
                 self.load.up() if able else self.load.stand_back()
             if news:
-                self._lifeline.send(messages.SETTLED)
+                self._lifeline.send(messages.SETTLED, self._told_models)
 
-    def models(self, table: Table, models: dict[str, dict[str, Any]]) -> None:
-        """The host is to serve these from now on; it says anew when it has settled."""
+    def models(self, table: Table, models: dict[str, dict[str, Any]], number: int) -> None:
+        """The host is to serve these from now on; it says anew when it has settled, with their number."""
         with self._lock:
+            self._told_models = number
             self._settled, self._changing = False, True  # before those to come are there, those that go have settled
         try:
             table.apply({name: ModelSettings(**model) for name, model in models.items()})
