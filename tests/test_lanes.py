@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sharedmodel.server.scheduling.lanes import Lanes
 from sharedmodel.server.scheduling.settings import Scheduling
 
 from .jobs import FakeJob
+from .servers import until
 
 Start = Callable[[Callable[[], Any]], threading.Thread]
 
@@ -165,6 +167,23 @@ def test_a_lane_that_waits_is_woken_by_a_job_that_need_not(start: Start) -> None
     assert alone.end == "done" and not waits.ends
     assert lanes.drain(30)
     assert waits.end == "done"
+
+
+def test_two_batches_that_are_full_at_once_run_at_once(start: Start) -> None:
+    both = threading.Barrier(2)
+
+    class Meeting(Doubling):
+        def run(self, requests: Sequence[Request]) -> list[Any]:
+            both.wait(20)
+            return super().run(requests)
+
+    lanes: Lanes[FakeJob] = Lanes("m", Scheduling(max_batch=2, max_wait=60, lanes=2), Meeting())
+    jobs = [FakeJob(key=key) for key in "abab"]
+    for count, job in enumerate(jobs[:2], 1):
+        start(partial(lanes.submit, job))
+        until(lambda count=count: lanes._asleep == count, lambda: "no lane waits")  # type: ignore[misc]
+    assert lanes.admit(*jobs[2:]) is None
+    assert [job.end for job in jobs] == [2] * 4
 
 
 def test_a_full_batch_or_one_row_too_many_does_not_wait() -> None:

@@ -198,6 +198,8 @@ class Lanes(Generic[J]):
                 dead = self._queue.reap(now)
                 if batch.jobs:
                     lane.jobs, lane.since, lane.waited = batch.jobs, now, batch.waited
+                    if self._asleep and self._queue.ready(now):  # who brought these woke one lane
+                        self._more.notify()
                 elif not dead and batch.again is None:
                     self._leave(lane)
                     return False
