@@ -32,6 +32,7 @@ from .segment import Segment
 from .tensor import Array, TensorRef
 
 REQUEST_QUOTA: Final = 1 << 62  # the host decides how much a session may have
+_ALONG: Final = 1024  # blocks given back with a call; more go ahead of it, or a short call could need room
 _HANDLERS: Final = answers.HANDLERS
 
 Loader = Callable[[list[Any]], Any]
@@ -75,6 +76,9 @@ class Channel:
         encoder = self._encoders.pop() if self._encoders else Encoder(self, self._proxy)
         replies = self.replies
         released = replies.given_back() if replies.released or replies.views.dead else None
+        ahead: list[int] | None = None
+        if released is not None and len(released) > _ALONG:
+            ahead, released = released, None
         try:
             listed = marked(args) if args else []
             named = {key: outermost(arg) for key, arg in kwargs.items()} if kwargs else kwargs
@@ -89,7 +93,7 @@ class Channel:
             short = length <= wire.SPILL_FROM
             data = length.to_bytes(wire.LENGTH, "little") + payload if short else encoder.long(rid, payload)
         except BaseException as exc:
-            replies.released.extend(released or ())
+            replies.released.extend(ahead or released or ())
             self.undo(encoder.refs)
             if isinstance(exc, CannotCross):
                 raise explain_call(args, kwargs, self._proxy) from None
@@ -100,8 +104,8 @@ class Channel:
         self.pending[rid] = pending
         if released:
             pending.gave = released
-        if self.drops:
-            pending.told = self._dropped()
+        if self.drops or ahead:
+            pending.told = wire.frames([wire.RELEASE], ahead or []) + self._dropped()
             return pending.told + data
         return data
 
@@ -115,11 +119,11 @@ class Channel:
     def chores(self) -> bytes:
         """What is to be told to the host without a call: results given back, references dropped."""
         released = self.replies.given_back()
-        data = wire.frame([wire.RELEASE, released]) if released else b""
+        data = wire.frames([wire.RELEASE], released) if released else b""
         return data + self._dropped() if self.drops else data
 
     def _dropped(self) -> bytes:
-        return wire.frame([wire.DROP, drain(self.drops)])
+        return wire.frames([wire.DROP], drain(self.drops))
 
     def trim(self) -> bytes:
         """Give back room that nothing lies in; what is to be told to the host of it."""

@@ -42,12 +42,12 @@ class Kept:
         self._tickets = itertools.count(1)
 
     def held(self, rid: int, inputs: list[Input]) -> bytes:
-        """The frame that tells which inputs of a call something here still refers to; empty where none is."""
+        """The frames that tell which inputs of a call something here still refers to; empty where none is."""
         held = []
         for serial, ref in inputs:
             if (array := ref()) is not None:
                 held.append([serial, self._watch(array)])
-        return wire.frame([wire.HELD, rid, held]) if held else b""
+        return wire.frames([wire.HELD, rid], held)
 
     def _watch(self, array: Array) -> int:
         ref = _Kept(array, _let_go)
@@ -57,8 +57,8 @@ class Kept:
         return ref.ticket
 
     def released(self) -> bytes:
-        """The frame that tells what was let go since the last time."""
+        """The frames that tell what was let go since the last time."""
         tickets = drain(self.let_go)
         for ticket in tickets:
             self._refs.pop(ticket, None)
-        return wire.frame([wire.RELEASE, tickets])
+        return wire.frames([wire.RELEASE], tickets)

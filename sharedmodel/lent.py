@@ -6,6 +6,7 @@ RELEASE  comes once a model has let go, which may be before the answer that HELD
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from .memory import Owner
@@ -23,18 +24,27 @@ class Lent:
 
     def hold(self, rid: int, held: list[list[int]]) -> None:
         """The answer of a call will leave these behind: ``[block, ticket]`` each."""
-        self.held[rid] = held
+        self.held.setdefault(rid, []).extend(held)
 
     def without_held(self, rid: int, refs: Sequence[TensorRef]) -> Sequence[TensorRef]:
         """A call has been answered: of the blocks it sent, those that are free."""
+        staying: Counter[int] = Counter()
         for serial, ticket in self.held.pop(rid, ()):
             if ticket in self.early:
                 self.early.discard(ticket)
                 continue
             # One pin of the block stays until the host lets go.
             self._kept[ticket] = serial
-            refs = _without(refs, serial)
-        return refs
+            staying[serial] += 1
+        if not staying:
+            return refs
+        free = []
+        for ref in refs:
+            if staying[ref.block] > 0:
+                staying[ref.block] -= 1
+            else:
+                free.append(ref)
+        return free
 
     def let_go(self, tickets: list[int]) -> None:
         for ticket in tickets:
@@ -42,8 +52,3 @@ class Lent:
                 self._requests.unpin(serial)
             else:
                 self.early.add(ticket)
-
-
-def _without(refs: Sequence[TensorRef], serial: int) -> Sequence[TensorRef]:
-    index = next((i for i, ref in enumerate(refs) if ref.block == serial), None)
-    return refs if index is None else [*refs[:index], *refs[index + 1 :]]

@@ -61,6 +61,7 @@ LENGTH: Final = 4
 MAX_FRAME: Final = 1 << 20
 SPILL_FROM: Final = 64 << 10  # above this a frame's body goes through shared memory
 PART_SIZE: Final = 256 << 10
+MOST_LISTED: Final = 32 << 10  # numbers, or pairs of them: 19 bytes each at most
 MAX_PAYLOAD: Final = (1 << 32) - (1 << 20)  # msgpack's own limit on one binary is 4 GiB
 MAX_OPEN: Final = 4096  # payloads of which some pieces have come and others not
 MAX_DEPTH: Final = 64
@@ -70,6 +71,12 @@ def frame(message: list[Any]) -> bytes:
     """A frame of plain values (no tensors); values that cross go through an `Encoder`."""
     payload: bytes = msgpack.packb(message, unicode_errors="surrogatepass")
     return len(payload).to_bytes(LENGTH, "little") + payload
+
+
+def frames(head: list[Any], values: list[Any]) -> bytes:
+    """The frames of a message that ends with a list, of which each carries a part; none for an empty one."""
+    starts = range(0, len(values), MOST_LISTED)
+    return b"".join([frame([*head, values[start : start + MOST_LISTED]]) for start in starts])
 
 
 def framed(payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -51,6 +52,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: runs when no other worker runs a test")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # by a shell, for what it runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else programs that tests start ignore it too
     if own_shm.is_permitted():
         own_shm.enter()
     elif config.getoption("dist", "no") != "no":
