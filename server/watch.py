@@ -158,8 +158,7 @@ class Guard:
                 "%s: it is told to stop", what, extra={} if isinstance(run.call, Chore) else {"call": run.call}
             )
             run.call.condemn(Stuck(what))
-        elif ran > limit + GRACE and run.told:
-            self.running.pop(id(run), None)
+        elif ran > limit + GRACE and run.told and self.running.pop(id(run), None) is not None:  # it has not just ended
             what = f"{run.watch.name}.{run.call.method}() ran for {ran:.1f} s, its max_run is {limit:g} s"
             run.call.condemned = Stuck(f"{what}; it could not be stopped, and its host is replaced")
             run.call.fail(run.call.condemned)

@@ -268,6 +268,25 @@ def test_only_the_call_whose_turn_it_is_to_run_alone_is_seen_to_run() -> None:
     os.close(fd)
 
 
+def test_a_call_that_ends_in_the_moment_in_which_it_would_be_given_up_has_ended() -> None:
+    fd = Journal.create()
+    journal = Journal(fd)
+    guard, stuck = Guard(journal, alone=False), list[str]()
+    watch = guard.watch("model", 1.0)
+    for leaves in (True, False):
+        run = watch.entered(FakePeer().call("total", 1))
+        assert isinstance(run, Run)
+        guard._examine(run, time.monotonic() + 60, stuck.append)
+        assert run.told and not stuck
+        if leaves:
+            watch.left(run)
+        guard._examine(run, time.monotonic() + 60, stuck.append)
+        assert bool(stuck) != leaves
+    watch.left(run)
+    journal.close()
+    os.close(fd)
+
+
 class Hoards:
     """A model of one lane in a table, and the calls that it executes."""
 
