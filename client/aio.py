@@ -28,7 +28,7 @@ from .aio_model import AsyncModel
 from .find import find
 from .host import versioned
 from .instances import Instances
-from .replay import Replay
+from .replay import Question, Replay
 from .waiting import PATIENCE, is_there
 
 
@@ -184,12 +184,16 @@ class AsyncHost:
         replay: Replay,
         end: float | None,
         priority: int = 0,
+        question: Question | None = None,
     ) -> Any:
         """A model's call, sent again where its host died and `Replay` allows it.
 
         ``where``: the hosts to ask; this one has the directory. ``end``: of all of it, by the loop's clock.
+        ``question``: as that of `again.replayed`.
         """
         while True:
+            if question is not None:
+                replay.told(await self.ask(DIRECTORY, "verdict", question, _left(end)))
             if replay.quarantine is None:
                 session = await _again(partial(self._reach, where, end))
             else:
@@ -198,8 +202,6 @@ class AsyncHost:
                 return await session.call(model, method, args, kwargs, _left(end), priority)
             except HostLost as exc:
                 question = replay.lost(exc, session.welcome)
-            if question is not None:
-                replay.told(await self.ask(DIRECTORY, "verdict", question, _left(end)))
 
     async def _reach(self, where: Instances | None, end: float | None) -> AsyncSession:
         """A session with one of the hosts, or with this one (see `again.reach`)."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sharedmodel.errors import HostUnavailable, UnknownObject
+from sharedmodel.aio import AsyncSession
+from sharedmodel.aio_stream import AsyncStream
+from sharedmodel.errors import HostLost, HostUnavailable, UnknownObject
 
 from .files import with_files_read
 from .instances import Instances
 from .model import checked_priority, not_exposed
-from .replay import Replay
+from .replay import Question, Replay
 
 if TYPE_CHECKING:
     from .aio import AsyncHost
@@ -61,10 +64,44 @@ class AsyncModel:
             args, kwargs = await asyncio.to_thread(with_files_read, self._info, method, args, kwargs)
         replay = Replay(f"{self._name}.{method}()", method in self._info["idempotent"])
         end = None if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
+        return await self._replayed(method, args, kwargs, end, replay)
+
+    async def _replayed(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        end: float | None,
+        replay: Replay,
+        question: Question | None = None,
+    ) -> Any:
+        """The call; ``question`` is what is to be asked about a first attempt."""
+        priority = self._priority
         while True:
             try:
-                return await self._host.call(self._where, self._name, method, args, kwargs, replay, end, self._priority)
+                found = await self._host.call(
+                    self._where, self._name, method, args, kwargs, replay, end, priority, question
+                )
+                if isinstance(found, AsyncStream) and replay.idempotent:
+                    found.begin_again = partial(self._begin_again, found.session, method, args, kwargs, end, replay)
+                return found
             except (HostUnavailable, UnknownObject) as exc:
                 if (found := await self._host.moved(self._where, self._name, exc, end)) is None:
                     raise
                 self._where, self._info = found
+                question = None
+
+    async def _begin_again(
+        self,
+        session: AsyncSession,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        end: float | None,
+        replay: Replay,
+        exc: HostLost,
+    ) -> AsyncStream:
+        found = await self._replayed(method, args, kwargs, end, replay, replay.lost(exc, session.welcome))
+        if not isinstance(found, AsyncStream):
+            raise exc  # the method is another one by now
+        return found

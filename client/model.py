@@ -7,12 +7,15 @@ session at the first call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sharedmodel import deadlines
 from sharedmodel.errors import BadArgument, HostLost, HostUnavailable, SharedModelError, UnknownObject
 from sharedmodel.pending import PRIORITY_MOST
+from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
+from sharedmodel.stream import Stream
 from sharedmodel.tensor import Array
 
 from .again import Where, address_of, empty, replayed
@@ -104,7 +107,10 @@ class _Method:
         if session is None or session.channel.lost is not None:
             return self._replayed(args, kwargs, end, self._replay())
         try:
-            return session.call(model._name, method, args, kwargs, timeout, model._priority)
+            found = session.call(model._name, method, args, kwargs, timeout, model._priority)
+            if type(found) is not Stream:
+                return found
+            return self._repeatable(found, args, kwargs, end, self._replay())
         except HostLost as exc:
             replay = self._replay()
             question = replay.lost(exc, session.welcome)
@@ -127,14 +133,36 @@ class _Method:
         ident, priority = model._name, model._priority
         while True:
             try:
-                return replayed(
+                found = replayed(
                     model._where, lambda session, left: session.call(ident, method, args, kwargs, left, priority),
                     replay, end, question,
                 )  # fmt: skip
+                return self._repeatable(found, args, kwargs, end, replay) if type(found) is Stream else found
             except (HostUnavailable, UnknownObject) as exc:
                 if not model._moves(exc, end):
                     raise
                 question = None
+
+    def _repeatable(
+        self, stream: Stream, args: tuple[Any, ...], kwargs: dict[str, Any], end: float | None, replay: Replay
+    ) -> Stream:
+        if replay.idempotent:
+            stream.begin_again = partial(self._begin_again, stream.session, args, kwargs, end, replay)
+        return stream
+
+    def _begin_again(
+        self,
+        session: Session,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        end: float | None,
+        replay: Replay,
+        exc: HostLost,
+    ) -> Stream:
+        found = self._replayed(args, kwargs, end, replay, replay.lost(exc, session.welcome))
+        if not isinstance(found, Stream):
+            raise exc  # the method is another one by now
+        return found
 
     def _replay(self) -> Replay:
         model = self._model

@@ -27,7 +27,7 @@ class Replay:
     def __init__(self, what: str, idempotent: bool) -> None:
         self.quarantine: str | None = None
         self._what = what
-        self._idempotent = idempotent
+        self.idempotent = idempotent
         self._idle = 1  # a session whose host died while nobody called is noticed by the next call only
         self._left = MOST
 
@@ -36,7 +36,7 @@ class Replay:
         if not exc.begun and self._idle:
             self._idle -= 1
             return None
-        if not self._idempotent or not self._left:
+        if not self.idempotent or not self._left:
             try:
                 raise exc
             finally:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sharedmodel.call import WINDOW
-from sharedmodel.client import connect
+from sharedmodel.client import aconnect, connect
 from sharedmodel.errors import DeadlineExceeded, HostLost, Stuck
 from sharedmodel.manager import ModelManager
 from sharedmodel.service import Service
@@ -24,7 +25,7 @@ from sharedmodel.stream import CREDIT
 
 from .crowd import Crowd, listen, probe, say, session, until
 from .inside import session_with
-from .servers import running_server
+from .servers import Server, running_server
 
 ENDLESS = 1 << 30
 
@@ -193,6 +194,55 @@ def test_a_stream_whose_host_is_killed_ends_with_that_error() -> None:
         with pytest.raises(HostLost):
             for _ in stream:
                 pass
+
+
+STREAMING = '[models.echo]\nfactory = "zoo:Echo"\nidempotent = ["count"]\n'
+
+
+def killed_and_read(runtime: str, server: Server, stream: Future[list[int]]) -> list[int]:
+    """What comes of a stream whose host is killed before its first item, while its method runs."""
+    pipe = f"{runtime}/pipe"
+    with open(pipe, "w"):  # the method has opened it as well
+        server.kill_host()
+    with open(pipe, "w") as again:
+        again.write("now")
+    return stream.result(30)
+
+
+def test_a_stream_whose_host_is_killed_before_its_first_item_begins_again_if_its_method_may(runtime: str) -> None:
+    os.mkfifo(f"{runtime}/pipe")
+    with running_server(STREAMING, runtime) as server, ThreadPoolExecutor() as pool:
+        echo = connect(server.address).model("echo")
+        for count in (0, 3):
+            stream = pool.submit(lambda count=count: list(echo.count(f"{runtime}/pipe", count)))  # type: ignore[misc]
+            assert killed_and_read(runtime, server, stream) == list(range(count))
+
+
+def test_so_does_one_of_a_task(runtime: str) -> None:
+    async def read(address: str) -> list[int]:
+        async with await aconnect(address) as host:
+            return [item async for item in await (await host.model("echo")).count(f"{runtime}/pipe", 3)]
+
+    os.mkfifo(f"{runtime}/pipe")
+    with running_server(STREAMING, runtime) as server, ThreadPoolExecutor() as pool:
+        stream = pool.submit(lambda: asyncio.run(read(server.address)))
+        assert killed_and_read(runtime, server, stream) == [0, 1, 2]
+
+
+def test_one_of_which_an_item_was_taken_ends_with_the_loss(runtime: str) -> None:
+    os.mkfifo(f"{runtime}/pipe")
+    with running_server(STREAMING, runtime) as server:
+        echo = connect(server.address).model("echo")
+        stream = echo.count(f"{runtime}/pipe", ENDLESS)
+        with open(f"{runtime}/pipe", "w"):
+            pass
+        assert next(stream) == 0
+        server.kill_host()
+        with pytest.raises(HostLost):
+            for _ in stream:
+                pass
+        with pytest.raises(StopIteration):
+            next(stream)
 
 
 def reader(address: str) -> None:

@@ -35,6 +35,10 @@ class Echo:
         self.hold(pipe)
         return os.getpid()
 
+    def count(self, pipe: str, to: int) -> Iterator[int]:
+        self.hold(pipe)
+        yield from range(to)
+
     def environment(self, name: str) -> str | None:
         return os.environ.get(name)
 
