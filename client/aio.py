@@ -138,10 +138,19 @@ class AsyncHost:
 
     async def _manage(self, method: str, *args: Any, timeout: float | None) -> dict[str, Any]:
         end = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        state: dict[str, Any] = await self.ask(DIRECTORY, method, args, timeout)
-        for address in state.get("elsewhere", {}).get("addresses", ()):
-            state = await self._at(address).ask(DIRECTORY, method, args, _left(end))
-        return state
+        before = None
+        while True:
+            state: dict[str, Any] = await self.ask(DIRECTORY, method, args, _left(end))
+            addresses = state.get("elsewhere", {}).get("addresses", ())
+            try:
+                for address in addresses:
+                    state = await self._at(address).ask(DIRECTORY, method, args, _left(end))
+                return state
+            except placing.NOT_YET as exc:  # as in `Host._manage`
+                if addresses == before or not placing.may_have_moved(args[0], exc):
+                    raise
+            before = addresses
+            await asyncio.sleep(placing.PAUSE)
 
     async def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""

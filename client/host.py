@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from sharedmodel import deadlines
@@ -14,7 +15,7 @@ from sharedmodel.tensor import Array
 from .again import DIRECTORY, again, asked, empty, reach
 from .find import find
 from .model import Model
-from .placing import placed
+from .placing import NOT_YET, PAUSE, may_have_moved, placed
 
 
 def connect(
@@ -123,12 +124,20 @@ class Host:
 
     def _manage(self, method: str, name: str, *args: Any, timeout: float | None) -> dict[str, Any]:
         """Ask where the model is: of several instances each in turn; the state of the last one."""
-        end = deadlines.after(timeout)
-        state: dict[str, Any] = self._ask(DIRECTORY, method, name, *args, timeout=timeout)
-        for address in state.get("elsewhere", {}).get("addresses", ()):
-            SESSIONS.follow(address, self.address)
-            state = asked(address, DIRECTORY, method, name, *args, timeout=deadlines.left(end))
-        return state
+        end, before = deadlines.after(timeout), None
+        while True:
+            state: dict[str, Any] = self._ask(DIRECTORY, method, name, *args, timeout=deadlines.left(end))
+            addresses = state.get("elsewhere", {}).get("addresses", ())
+            try:
+                for address in addresses:
+                    SESSIONS.follow(address, self.address)
+                    state = asked(address, DIRECTORY, method, name, *args, timeout=deadlines.left(end))
+                return state
+            except NOT_YET as exc:  # a new configuration may have moved it on the way
+                if addresses == before or not may_have_moved(name, exc):
+                    raise
+            before = addresses
+            time.sleep(PAUSE)
 
     def _ask(self, ident: Any, method: str, *args: Any, timeout: float | None = None) -> Any:
         return asked(self.address, ident, method, *args, timeout=timeout)

@@ -34,7 +34,7 @@ def placed(directory: str, name: str, end: float | None) -> tuple[Where, dict[st
 
 def may_have_moved(name: str, exc: SharedModelError) -> bool:
     """Whether an error says that nobody is there, or somebody else; a model's own `UnknownObject` does not."""
-    return isinstance(exc, HostLost) or f"no object {name!r} here" in str(exc)
+    return isinstance(exc, HostLost) or any(f"no {what} {name!r} here" in str(exc) for what in ("object", "model"))
 
 
 def moved(where: Where, name: str, exc: SharedModelError, end: float | None) -> tuple[Where, dict[str, Any]] | None:

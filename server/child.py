@@ -87,11 +87,11 @@ class Child:
         self._send()
         return not self._heard
 
-    def tell_models(self, models: dict[str, Any]) -> bool:
-        """Say which models it serves from now on; when it has settled with these it says so again."""
+    def tell_models(self, models: dict[str, Any], elsewhere: dict[str, Any]) -> bool:
+        """Say which models it serves from now on, and where others are; when it has settled it says so again."""
         self._told_models += 1
         self.settled = False
-        return self.tell(messages.MODELS, models, self._told_models)
+        return self.tell(messages.MODELS, models, self._told_models, elsewhere)
 
     def _send(self) -> None:
         if self._heard or self._selector is None:

@@ -57,9 +57,8 @@ class Directory:
         Of a model with hosts of its own: ``{"elsewhere": where they are}``; they know the rest, and do the rest.
         Where it is not loaded after ``patience`` seconds: ``{"not_yet": how far it is, in words}``.
         """
-        where = self._elsewhere.where(name)
         try:
-            return self._table.wait(name, patience) if where is None else {"elsewhere": where}
+            return self._found(name, lambda: self._table.wait(name, patience))
         except NotYet as exc:
             return {"not_yet": str(exc)}
 
@@ -94,8 +93,20 @@ class Directory:
         call: Any = reply.current.call
         if call is not None and call.peer.who.uid not in (os.geteuid(), 0):
             raise NotPermitted(f"only the user who runs the server may {verb} its models")
+        return self._found(name, here)
+
+    def _found(self, name: str, here: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``here`` tells of a model that is here; else where it is. Raises BadArgument where it is nowhere."""
+        try:
+            return self._place(name) or here()
+        except BadArgument:
+            with self._elsewhere.changing:
+                pass  # it may be on its way: here or there when this is over
+        return self._place(name) or here()
+
+    def _place(self, name: str) -> dict[str, Any] | None:
         where = self._elsewhere.where(name)
-        return here() if where is None else {"elsewhere": where}
+        return None if where is None else {"elsewhere": where}
 
     def _load(self, name: str, default: bool) -> dict[str, Any]:
         found = self._table.load(name, default=default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,9 +11,13 @@ from .settings import ModelSettings
 
 
 class Elsewhere:
-    """Where they are served and how they stand. Replaced as a whole, so it needs no lock."""
+    """Where they are served and how they stand. Replaced as a whole, so it needs no lock.
+
+    ``changing`` is held while a model may be neither here nor there any more: a new configuration is being come to.
+    """
 
     def __init__(self, told: dict[str, Any]) -> None:
+        self.changing = threading.Lock()
         self._told = told
 
     def update(self, told: dict[str, Any]) -> None:

@@ -117,7 +117,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     news: News = {
         messages.ELSEWHERE: elsewhere.update,
         messages.DEATHS: deaths.update,
-        messages.MODELS: lambda models, number: reporter.models(table, models, number),
+        messages.MODELS: lambda *told: _come_to(reporter, table, elsewhere, *told),
     }
     reporter.start(service, table, news, QUARANTINE_IDLE if alone else settings.idle_exit)
     guard.start(lambda what: reporter.say(messages.STUCK, what), lambda: reporter.say(messages.BEAT))
@@ -125,6 +125,19 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
     reporter.stop()
     _finish(service, table, settings.grace)
     return 0
+
+
+def _come_to(
+    reporter: Reporter,
+    table: Table,
+    elsewhere: Elsewhere,
+    models: dict[str, dict[str, Any]],
+    number: int,
+    others: dict[str, Any],
+) -> None:
+    with elsewhere.changing:
+        reporter.models(table, models, number)
+        elsewhere.update(others)
 
 
 def _publish_directory(

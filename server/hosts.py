@@ -70,10 +70,11 @@ class Hosts:
             keeper = self._keepers.pop(name)
             keeper.dismiss("its models are configured no more")
             self._going.append(keeper)
+        self._keepers.update(begun)
+        self.first.elsewhere = self._elsewhere()
         for name, keeper in self._keepers.items():
             if keeper.settings != wanted[name]:
                 keeper.change(wanted[name])
-        self._keepers.update(begun)
         self._spread()
         if self._started:
             for keeper in begun.values():
@@ -131,8 +132,11 @@ class Hosts:
 
     def _spread(self) -> None:
         first = self.first
-        first.elsewhere = {name: self._told(name) for name in self._settings.models if isolated(self._settings, name)}
+        first.elsewhere = self._elsewhere()
         first.tell(messages.ELSEWHERE, first.elsewhere)
+
+    def _elsewhere(self) -> dict[str, Any]:
+        return {name: self._told(name) for name in self._settings.models if isolated(self._settings, name)}
 
     def _told(self, model: str) -> dict[str, Any]:
         keepers = [self._keepers[host] for host in hosts_of(self._settings, model) if host in self._keepers]

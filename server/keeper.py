@@ -158,7 +158,7 @@ class Keeper:
         return self.child is not None and self.child.serving and self.child.tell(kind, *values)
 
     def _tell_models(self, models: dict[str, Any]) -> bool:
-        return self.child is not None and self.child.serving and self.child.tell_models(models)
+        return self.child is not None and self.child.serving and self.child.tell_models(models, self.elsewhere)
 
     # -- its end ---------------------------------------------------------------------------------------
 

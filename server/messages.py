@@ -29,7 +29,7 @@ BEAT: Final = 10  # this host is not stuck, where that is watched
 ASK_STATUS: Final = 32  # number
 ASK_BUSY: Final = 33
 ELSEWHERE: Final = 34  # the other hosts' models: where they are and how they stand
-MODELS: Final = 36  # the models it is to serve from now on; a number
+MODELS: Final = 36  # the models it is to serve from now on; a number; ELSEWHERE's value, to the first one
 DEATHS: Final = 35  # of hosts, and the calls that may have been the cause
 
 

@@ -118,8 +118,7 @@ class Anything(RuleBasedStateMachine):
     def _stream(self, count: int, read: int) -> None:
         found: list[int] = []
         try:
-            for item in islice(self.models["fragile"].with_timeout(PATIENCE).counts(count), read):
-                found.append(item)
+            found.extend(islice(self.models["fragile"].with_timeout(PATIENCE).counts(count), read))
         except HostLost:
             assert found  # one of which nothing was taken begins again
         else:
