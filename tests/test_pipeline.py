@@ -214,6 +214,37 @@ def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:
         run(Pipeline(size), [pages], JsonLines(out))
 
 
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ('{"important": 1}', "line 1: no page of a pipeline"),
+        ('{"file": "mine", "important": 1}', "line 1: no page of a pipeline"),
+        ("a letter", "line 1: no page of a pipeline"),
+        ("{MINE}a letter", "line 3: no page of a pipeline"),
+        ('{"file": "x.png", "pipeline": "other"}', "made by the pipeline 'other'"),
+    ],
+)
+def test_a_file_without_a_newline_at_its_end_is_not_taken_for_a_torn_line(
+    there: str, told: str, tmp_path: Path
+) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    out.write_text(there := there.replace("{MINE}", out.read_text()))
+    with pytest.raises(BadArgument, match=told):
+        run(Pipeline(size), [pages], JsonLines(out))
+    assert out.read_text() == there
+
+
+def test_wherever_a_kill_tears_a_line_the_run_goes_on(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 11)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    whole = out.read_bytes()
+    for left in range(len(whole)):
+        out.write_bytes(whole[:left])
+        run(Pipeline(size), [pages], JsonLines(out))
+        assert out.read_bytes() == whole
+
+
 def test_a_child_that_is_forked_meanwhile_neither_keeps_an_output_nor_gives_it_up(tmp_path: Path) -> None:
     kept, given_up = JsonLines(tmp_path / "kept"), JsonLines(tmp_path / "given up")
     kept.open("size", "/")

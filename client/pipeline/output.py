@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from sharedmodel.errors import BadArgument
 
 from .done import Done
 from .page import Page
+
+_BEGINNING: Final = b'{"file": "'  # of each line
 
 
 class Output(Protocol):
@@ -87,7 +89,8 @@ class JsonLines:
         good, failed = 0, False
         file.seek(0)
         for number, text in enumerate(file, 1):
-            if not text.endswith(b"\n"):  # torn by a kill
+            if not text.endswith(b"\n"):
+                self._check_torn(number, text)
                 break
             good += len(text)
             record = self._record(number, text)
@@ -96,6 +99,16 @@ class JsonLines:
             else:
                 self._done.add(Page(record["file"], record.get("page")).key)
         return None if failed else good
+
+    def _check_torn(self, number: int, text: bytes) -> None:
+        """Raise BadArgument unless a kill can have left this of one of our lines."""
+        begun = text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+        try:
+            json.loads(text)
+        except ValueError:
+            if begun:
+                return
+        self._record(number, text)  # whole but for its end, or somebody's
 
     def _record(self, number: int, text: bytes) -> dict[str, Any]:
         try:
