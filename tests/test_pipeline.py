@@ -264,6 +264,27 @@ def test_a_child_that_is_forked_meanwhile_neither_keeps_an_output_nor_gives_it_u
     given_up.close()
 
 
+def test_pages_of_one_name_in_two_working_folders_are_two_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = tmp_path / "out", []
+    for name, widths in (("a", range(10, 13)), ("b", range(11, 14))):
+        monkeypatch.chdir(folder(tmp_path / name, widths))
+        found.append([page.file for page in run(Pipeline(size), [Path()], JsonLines(out))])
+        assert run(Pipeline(size), [tmp_path / name], JsonLines(out)) == []
+    assert found == [["./0010.png", "./0011.png", "./0012.png"], ["./0011.png", "./0012.png", "./0013.png"]]
+    assert {record["cwd"] for record in records(out)} == {str(tmp_path / "a"), str(tmp_path / "b")}
+
+
+def test_an_output_whose_relative_names_tell_no_folder_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder(tmp_path / "a", range(10, 12)))
+    out = tmp_path / "out"
+    out.write_text('{"file": "./0010.png", "pipeline": "size", "lines": []}\n')
+    assert [page.file for page in run(Pipeline(size), [Path()], JsonLines(out))] == ["./0011.png"]
+
+
 def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> None:
     pages = folder(tmp_path / "pages", range(60, 62))
     folder(pages / "below", range(70, 71))

@@ -1,8 +1,9 @@
 """Where pages go when they are done, and how a later run knows which have been.
 
 `JsonLines` is one file, a page a line: ``{"file": ..., "page": ..., "pipeline": ..., "lines": [...], ...}``, and of a
-page that failed ``{"file": ..., "error": {"type": ..., "message": ...}}``. Each line is appended by one write; what a
-kill has left of one is cut off by the next run, which also tries again what had failed.
+page that failed ``{"file": ..., "error": {"type": ..., "message": ...}}``; ``cwd`` is where a relative ``file`` begins,
+and without it, in lines of earlier versions, where the run does that reads them. Each line is appended by one write;
+what a kill has left of one is cut off by the next run, which also tries again what had failed.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class JsonLines:
             if "error" in record:
                 failed = True
             else:
-                self._done.add(Page(record["file"], record.get("page")).key)
+                self._done.add(Page(os.path.join(record.get("cwd", ""), record["file"]), record.get("page")).key)
         return None if failed else good
 
     def _check_torn(self, number: int, text: bytes) -> None:
@@ -150,6 +151,8 @@ class Stream:
 def line(page: Page, pipeline: str) -> bytes:
     """A page as a line of JSON. Raises TypeError for a field that JSON has not."""
     record: dict[str, Any] = {"file": page.file}
+    if not os.path.isabs(page.file):
+        record["cwd"] = os.getcwd()
     if page.number is not None:
         record["page"] = page.number
     record["pipeline"] = pipeline

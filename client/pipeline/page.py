@@ -49,8 +49,9 @@ class Page:
 
     @property
     def key(self) -> str:
-        """What tells it from all others of a run."""
-        return self.file if self.number is None else f"{self.file}\0{self.number}"
+        """What tells it from all others, from whatever folder they are named."""
+        path = os.path.abspath(self.file)
+        return path if self.number is None else f"{path}\0{self.number}"
 
     @property
     def reason(self) -> tuple[str, str]:
