@@ -303,6 +303,53 @@ def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> N
     assert min(drawn.crop((5, 5, 48, 28)).convert("L").getextrema()) < 100  # ink
 
 
+def test_a_folder_of_other_pages_or_of_another_pipeline_is_refused(tmp_path: Path) -> None:
+    one, other = (folder(tmp_path / name, range(60, 62)) for name in ("one", "other"))
+    texts = tmp_path / "texts"
+    run(Pipeline(size), [one], Texts(texts))
+    before = {path: path.read_bytes() for path in texts.iterdir()}
+
+    def none(page: Page) -> None:
+        page["lines"] = []
+
+    for pipeline, pages in ((Pipeline(size), other), (Pipeline(none), one)):
+        with pytest.raises(BadArgument) as refused:
+            run(pipeline, [pages], Texts(texts))
+        told = f"{texts} was made by the pipeline 'size' from {one}, and this is {pipeline.name!r} from {pages}"
+        assert told in str(refused.value)
+    assert {path: path.read_bytes() for path in texts.iterdir()} == before
+    run(Pipeline(none), [other], Texts(texts, restart=True))
+    assert [path.read_text() for path in sorted(texts.glob("*.txt"))] == ["", ""]
+    for path in texts.glob("*.txt"):
+        path.unlink()
+    run(Pipeline(none), [one], Texts(texts))  # nothing is left that could be taken for this one's
+    (texts / ".sharedmodel.json").write_text("[]")
+    with pytest.raises(BadArgument, match="none of ours"):
+        run(Pipeline(size), [one], Texts(texts))
+
+
+def test_a_folder_that_an_earlier_version_made_is_gone_on_with(tmp_path: Path) -> None:
+    pages, texts = folder(tmp_path / "pages", range(60, 63)), tmp_path / "texts"
+    texts.mkdir()
+    (texts / "0061.png.txt").write_text("read before")
+    for left in (["0060.png", "0062.png"], []):
+        assert [Path(page.file).name for page in run(Pipeline(size), [pages], Texts(texts))] == left
+    assert (texts / "0061.png.txt").read_text() == "read before"
+
+
+def test_a_restart_that_is_interrupted_is_gone_on_with_without_what_was_there_before(tmp_path: Path) -> None:
+    pages, texts = folder(tmp_path / "pages", range(60, 63)), tmp_path / "texts"
+    run(Pipeline(size), [pages], Texts(texts))
+    begun = Pipeline(size).run([pages], Texts(texts, restart=True))
+    assert next(begun).file.endswith("0060.png")
+    begun.close()
+    remade = texts / "0060.png.txt"
+    later = (texts / ".sharedmodel.json").stat().st_mtime + 10
+    os.utime(remade, (later, later))  # the clock of files is a coarse one
+    left = [Path(page.file).name for page in run(Pipeline(size), [pages], Texts(texts))]
+    assert left == ["0061.png", "0062.png"]
+
+
 def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", range(10, 11)), tmp_path / "out"
     strange = os.path.join(os.fsencode(pages), b"\xff.png")

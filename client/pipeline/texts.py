@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
+from . import manifest
 from .page import Page
 
 
@@ -18,13 +19,21 @@ class Texts:
         self._folder = os.fspath(folder)
         self._restart = restart
         self._root = ""
+        self._since = -1
 
     def open(self, pipeline: str, root: str) -> None:
+        """Raises BadArgument for a folder with what another pipeline made, or of pages below another folder."""
         self._root = root
         os.makedirs(self._folder, exist_ok=True)
+        self._since = manifest.claim(self._folder, pipeline, root, restart=self._restart)
 
     def has(self, page: Page) -> bool:
-        return not self._restart and os.path.exists(self.path(page))
+        if self._restart:
+            return False
+        try:
+            return os.stat(self.path(page)).st_mtime_ns > self._since
+        except OSError:
+            return False
 
     def prepare(self, page: Page) -> bytes | None:
         return None if page.error is not None else self.made(page)
