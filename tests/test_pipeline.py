@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable
@@ -84,6 +86,58 @@ def test_a_file_that_can_not_be_read_is_an_error_of_its_own_and_the_rest_goes_on
     again = run(Pipeline(picky), [pages], JsonLines(out))
     assert [Path(page.file).name for page in again] == ["0012.pdf", "0013.png"]
     assert len(records(out)) == 4
+
+
+def test_a_folder_that_can_not_be_looked_into_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, out = tmp_path / "pages", tmp_path / "out.jsonl"
+    for name, widths in (("a", range(10, 12)), ("b", range(20, 22)), ("c", range(30, 32))):
+        folder(pages / name, widths)
+    scandir = os.scandir
+
+    def forbidding(path: str) -> Any:  # as for a user other than root, whom nothing is forbidden
+        if path == str(pages / "b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.scandir", forbidding)
+        run(Pipeline(size), [pages], JsonLines(out))
+    read = [each for each in records(out) if "error" not in each]
+    failed = [each for each in records(out) if "error" in each]
+    assert [Path(each["file"]).name for each in read] == ["0010.png", "0011.png", "0030.png", "0031.png"]
+    assert [(each["file"], each["error"]["type"]) for each in failed] == [(str(pages / "b"), "PermissionError")]
+    assert [Path(page.file).name for page in run(Pipeline(size), [pages], JsonLines(out))] == ["0020.png", "0021.png"]
+    assert len(records(out)) == 6
+
+
+def test_a_page_of_a_pdf_too_large_for_memory_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    render = pypdfium2.PdfPage.render
+
+    def too_large(page: Any, **options: Any) -> Any:
+        if page.get_width() > 50:
+            raise MemoryError
+        return render(page, **options)
+
+    monkeypatch.setattr(pypdfium2.PdfPage, "render", too_large)
+    found = run(Pipeline(size), [pdf(tmp_path / "book.pdf", range(49, 52))])
+    assert [(page.number, page.error is None) for page in found] == [(1, True), (2, True), (3, False)]
+    assert found[2].reason == ("MemoryError", "it is too large to be drawn at 200 dpi")
+
+
+def test_what_has_begun_is_put_out_before_an_error_of_the_source_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 13)), tmp_path / "out.jsonl"
+    (pages / "book.pdf").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    with pytest.raises(BadArgument, match="needs pypdfium2"):
+        run(Pipeline(size, at_once=4), [pages], JsonLines(out))
+    assert [Path(each["file"]).name for each in records(out)] == ["0010.png", "0011.png", "0012.png"]
 
 
 def test_nothing_to_read_is_refused() -> None:

@@ -153,7 +153,8 @@ def test_pages_are_read_translated_and_embedded_from_pictures_and_pdfs(
     ]
     assert (tmp_path / "texts" / "book.pdf.0002.txt").read_text() == "82 BY 80\n"
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [
-        ".sharedmodel.json", "0010.png.png", "0011.png.png", "book.pdf.0001.png", "book.pdf.0002.png", "book.pdf.0003.png",
+        ".sharedmodel.json", "0010.png.png", "0011.png.png",
+        "book.pdf.0001.png", "book.pdf.0002.png", "book.pdf.0003.png",
     ]  # fmt: skip
 
 

@@ -95,8 +95,8 @@ class Pipeline:
                 return False
             return True
 
-        for path in files(named):
-            yield from pages(path, wanted, self._dpi)
+        for found in files(named):
+            yield from pages(found, wanted, self._dpi)
 
     def _reach(self) -> Host:
         if self._host is None:
@@ -115,14 +115,25 @@ class _Run:
         self._threads = Threads(at_once, self._through)
 
     def ordered(self, source: Iterator[Page]) -> Iterator[Page]:
-        """The pages of the source when they are done."""
+        """The pages of the source when they are done. What the source raises comes after those that it gave."""
         begun: deque[Future[Ready]] = deque()
-        for page in source:
+        failure: Exception | None = None
+        while True:
+            try:
+                page = next(source, None)
+            except Exception as exc:
+                failure = exc
+                break
+            if page is None:
+                break
             begun.append(self._threads.submit(page))
+            del page  # or it would live until the next one comes
             if len(begun) >= self._most:
                 yield self._put(begun.popleft())
         while begun:
             yield self._put(begun.popleft())
+        if failure is not None:
+            raise failure
 
     def end(self) -> None:
         self._over.set()
