@@ -404,6 +404,18 @@ def test_a_restart_that_is_interrupted_is_gone_on_with_without_what_was_there_be
     assert left == ["0061.png", "0062.png"]
 
 
+def test_names_as_long_as_they_may_be_are_cut_short_and_told_apart(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(60, 61)), tmp_path / "texts"
+    names = [f"{'扫' * 83}{number}.png" for number in (1, 2)]
+    for name in names:
+        (pages / name).write_bytes(picture())
+    for left in (3, 0):
+        assert len(run(Pipeline(size), [pages], Texts(out))) == left
+    made = sorted(path.name for path in out.glob("*.txt"))
+    assert made[0] == "0060.png.txt" and len(made) == 3
+    assert all(name.startswith("扫" * 70) and name.endswith(".txt") for name in made[1:])
+
+
 def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", range(10, 11)), tmp_path / "out"
     strange = os.path.join(os.fsencode(pages), b"\xff.png")
