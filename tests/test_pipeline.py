@@ -404,6 +404,19 @@ def test_a_restart_that_is_interrupted_is_gone_on_with_without_what_was_there_be
     assert left == ["0061.png", "0062.png"]
 
 
+def test_pictures_that_are_made_below_the_source_are_no_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = folder(tmp_path / "pages", range(60, 62))
+    folder(pages / "texts", range(70, 71))  # a text that is made there is no page anyhow
+    monkeypatch.chdir(pages)
+    for left in (3, 0):
+        outputs = (Pictures("drawn/"), Texts("texts"), JsonLines("out.jsonl"))
+        assert len(run(Pipeline(size), [Path()], *outputs)) == left
+    assert len([*Path("drawn").rglob("*.png")]) == 3
+    with pytest.raises(BadArgument, match="would be pages as well"):
+        run(Pipeline(size), [pages], Pictures("."))
+    assert len([*pages.glob("*.png")]) == 2
+
+
 def test_names_as_long_as_they_may_be_are_cut_short_and_told_apart(tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", range(60, 61)), tmp_path / "texts"
     names = [f"{'扫' * 83}{number}.png" for number in (1, 2)]

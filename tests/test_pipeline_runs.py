@@ -184,7 +184,8 @@ def test_on_a_terminal_a_bar_tells_how_it_goes(server: Server, tmp_path: Path) -
     (pages / "bad.png").write_bytes(b"no picture")
     screen, terminal = pty.openpty()
     shown = b""
-    words = ("ocr", str(pages), "--ocr", "reader", "-o", str(tmp_path / "out"))
+    folder(pages / "drawn", range(10, 12))  # of an earlier run: no pages
+    words = ("ocr", str(pages), "--ocr", "reader", "-o", str(tmp_path / "out"), "--pictures", str(pages / "drawn"))
     environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
     with running(*words, stderr=terminal, env=environment) as process:
         os.close(terminal)

@@ -6,7 +6,7 @@ Of a folder the names are held, one folder at a time and sorted; of a PDF one pa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from sharedmodel.errors import BadArgument
@@ -39,16 +39,19 @@ def checked(paths: Iterable[Path]) -> list[str]:
     return named
 
 
-def files(paths: Iterable[str]) -> Iterator[Found]:
-    """Files that are named, whatever their names; pictures and PDFs in folders and the folders below them."""
+def files(paths: Iterable[str], without: Collection[str] = ()) -> Iterator[Found]:
+    """Files that are named, whatever their names; pictures and PDFs in folders and the folders below them.
+
+    Folders ``without`` which they shall be, by their real paths, are left out, as the run fills them.
+    """
     for path in paths:
         if os.path.isdir(path):
-            yield from _below(path)
+            yield from _below(path, without)
         else:
             yield Found(path)
 
 
-def _below(folder: str) -> Iterator[Found]:
+def _below(folder: str, without: Collection[str]) -> Iterator[Found]:
     try:
         with os.scandir(folder) as found:
             # A link to a folder is not followed: it may lead back.
@@ -59,7 +62,8 @@ def _below(folder: str) -> Iterator[Found]:
     for name, is_folder in names:
         path = os.path.join(folder, name)
         if is_folder:
-            yield from _below(path)
+            if not without or os.path.realpath(path) not in without:
+                yield from _below(path, without)
         elif os.path.splitext(name)[1].lower() in (*PICTURES, PDF) and os.path.isfile(path):
             yield Found(path)
 

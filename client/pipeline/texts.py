@@ -25,6 +25,11 @@ class Texts:
         self._root = ""
         self._since = -1
 
+    @property
+    def folder(self) -> str:
+        """Where they lie."""
+        return self._folder
+
     def open(self, pipeline: str, root: str) -> None:
         """Raises BadArgument for a folder with what another pipeline made, or of pages below another folder."""
         self._root = root
