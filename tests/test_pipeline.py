@@ -18,7 +18,7 @@ import pytest
 
 from sharedmodel.client.pipeline import JsonLines, Page, Pictures, Pipeline, Texts, threads
 from sharedmodel.client.pipeline.done import Done
-from sharedmodel.client.pipeline.stages import chosen
+from sharedmodel.client.pipeline.stages import chosen, reading
 from sharedmodel.errors import BadArgument, LoadFailed, Overloaded
 from tests.forked import forked
 from tests.pictures import folder, pdf, picture
@@ -427,6 +427,18 @@ def test_names_as_long_as_they_may_be_are_cut_short_and_told_apart(tmp_path: Pat
     made = sorted(path.name for path in out.glob("*.txt"))
     assert made[0] == "0060.png.txt" and len(made) == 3
     assert all(name.startswith("扫" * 70) and name.endswith(".txt") for name in made[1:])
+
+
+def test_lines_of_a_model_that_does_not_tell_where_they_are_have_no_box(tmp_path: Path) -> None:
+    class Naive:
+        def ocr(self, image: Any) -> list[dict[str, Any]]:
+            return [{"text": text, "score": np.float32(0.5)} for text in ("one", "two")]
+
+    model: Any = Naive()
+    (found,) = run(Pipeline(reading(model)), [folder(tmp_path / "a", range(60, 61))], Pictures(tmp_path / "drawn"))
+    assert found.error is None and found.text == "one\ntwo"
+    assert found.lines == [{"text": "one", "score": 0.5}, {"text": "two", "score": 0.5}]
+    assert Image.open(tmp_path / "drawn" / "0060.png.png").convert("L").getextrema() == (255, 255)
 
 
 def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:
