@@ -215,6 +215,18 @@ def test_a_stage_of_ones_own_adds_what_json_has_or_arrays(tmp_path: Path) -> Non
     assert isinstance(found.error, TypeError) and "error" in records(tmp_path / "b")[0]
 
 
+@pytest.mark.parametrize("name", ["file", "cwd", "page", "pipeline", "error"])
+def test_a_field_whose_name_is_taken_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    def takes(page: Page) -> None:
+        page[name] = 7
+
+    pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
+    for _ in range(2):  # for the second run they are failed pages, and nothing else
+        found = run(Pipeline(takes), [pages], JsonLines(out))
+        assert [type(page.error) for page in found] == [BadArgument] * 2 and f"a field {name!r}" in str(found[0].error)
+        assert [record["file"] for record in records(out)] == [page.file for page in found]
+
+
 def test_a_host_that_is_full_is_asked_again(tmp_path: Path) -> None:
     tries: list[str] = []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
-from sharedmodel.errors import RemoteError
+from sharedmodel.errors import BadArgument, RemoteError
 from sharedmodel.tensor import Array
+
+_TAKEN: Final = ("file", "cwd", "page", "pipeline", "error")  # by what a line of JSON tells of each page
 
 
 class Page:
@@ -38,7 +40,7 @@ class Page:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its lines from top to bottom, once it was read: "text", "score", "box", and "translation" if any."""
+        """Its lines from top to bottom, once it was read: "text", "score", "box" if told, and "translation" if any."""
         found: list[dict[str, Any]] = self.fields.get("lines", [])
         return found
 
@@ -66,6 +68,9 @@ class Page:
         return self.fields[field]
 
     def __setitem__(self, field: str, value: Any) -> None:
+        """Raises BadArgument for a name that is taken."""
+        if field in _TAKEN:
+            raise BadArgument(f"a field {field!r}: the names {', '.join(_TAKEN)} are taken; choose another")
         self.fields[field] = value
 
     def __str__(self) -> str:
