@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from multiprocessing import AuthenticationError
 from typing import Annotated, Any, Final, NoReturn
@@ -138,7 +139,7 @@ def call(
     runtime_dir: RuntimeDir = None,
     json: Json = False,
 ) -> None:
-    """Call a method of a model, and print the result as a table or as JSON.
+    """Call a method of a model, and print the result as a table or as JSON; a stream's items as they come.
 
     sharedmodel call ocr page.png
 
@@ -251,6 +252,8 @@ app.command(epilog=EPILOG)(download)
 
 def main() -> None:
     """The entry point."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that can't show a character is no failure
     app(prog_name="sharedmodel")
 
 

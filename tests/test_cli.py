@@ -118,6 +118,46 @@ def test_call_prints_a_value_a_table_or_json(runtime: str, tmp_path: Path) -> No
         assert command("call", "echo", "echo", "plain words").strip() == "plain words"
 
 
+def test_call_prints_the_items_of_a_stream_as_they_come(runtime: str) -> None:
+    pipe = os.path.join(runtime, "pipe")
+    os.mkfifo(pipe)
+    values = '[{"a": 1}, "你"]'
+    with running_server(ECHO, runtime):
+        for words, expected in (
+            (("--json",), ['{"a": 1}', '"你"', '"last"']),
+            ((), ["key value", "a 1", "你", "last"]),
+        ):
+            words = ("call", "echo", "each", values, pipe, *words)
+            with subprocess.Popen([*CLI, *words], stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                told = []
+                while "你" not in (line := process.stdout.readline()):
+                    assert line
+                    told.append(line)
+                Path(pipe).write_text("last")
+                told += [line, *process.stdout]
+                shown = (" ".join(line.split()) for line in told)
+                assert [line for line in shown if line.strip("─ ")] == expected
+        failed = subprocess.run([*CLI, "call", "echo", "each", "[1, 2]"], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stdout) == (1, "1\n2\n")
+        assert failed.stderr == "sharedmodel: echo.each() raised ValueError: no more of them\n"
+
+
+def test_what_json_or_the_terminal_has_not_is_written_in_their_way(runtime: str) -> None:
+    def strict(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    plain_ascii = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with running_server(ECHO, runtime):
+        for environment in (None, plain_ascii):
+            told = command("call", "echo", "odd", "--json", env=environment)
+            found = json.loads(told, parse_constant=strict)
+            assert found == {"score": None, "all": [None, 1.0], "text": "a\ud800b"}
+            assert "a\\ud800b" in command("call", "echo", "odd", env=environment)
+        assert command("call", "echo", "echo", "你", env=plain_ascii) == "\\u4f60\n"
+        assert json.loads(command("call", "echo", "echo", "😀", "--json", env=plain_ascii)) == "😀"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -192,8 +232,8 @@ def test_words_become_arguments(tmp_path: Path) -> None:
 
 
 def test_results_become_json() -> None:
-    value = {"a": np.float32(0.5), 2: (np.arange(2), b"\x00"), "s": {1}}
-    assert plain(value) == {"a": 0.5, "2": [[0, 1], "AA=="], "s": [1]}
+    value = {"a": np.float32(0.5), 2: (np.arange(2), b"\x00"), "s": {1}, "n": np.array([np.nan, 1.0])}
+    assert plain(value) == {"a": 0.5, "2": [[0, 1], "AA=="], "s": [1], "n": [None, 1.0]}
 
 
 def test_numbers_are_written_for_people() -> None:

@@ -211,6 +211,12 @@ def test_a_stage_of_ones_own_adds_what_json_has_or_arrays(tmp_path: Path) -> Non
 
     run(Pipeline(vector), [page], JsonLines(tmp_path / "a"))
     assert records(tmp_path / "a") == [{"file": str(page), "pipeline": "vector", "vector": [0.0, 1.0, 2.0]}]
+
+    def odd(page: Page) -> None:
+        page["odd"] = {"a": (float("nan"), 1.0), "b": np.array([np.inf, 2.0], "f4"), "c": "\ud800"}
+
+    run(Pipeline(odd), [page], JsonLines(tmp_path / "c"))
+    assert records(tmp_path / "c")[0]["odd"] == {"a": [None, 1.0], "b": [None, 2.0], "c": "\ud800"}
     (found,) = run(Pipeline(strange), [page], JsonLines(tmp_path / "b"))
     assert isinstance(found.error, TypeError) and "error" in records(tmp_path / "b")[0]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, Protocol
@@ -149,7 +150,7 @@ class Stream:
 
 
 def line(page: Page, pipeline: str) -> bytes:
-    """A page as a line of JSON. Raises TypeError for a field that JSON has not."""
+    """A page as a line of JSON, with null for numbers that are not finite. Raises TypeError for what JSON has not."""
     record: dict[str, Any] = {"file": page.file}
     if not os.path.isabs(page.file):
         record["cwd"] = os.getcwd()
@@ -161,9 +162,14 @@ def line(page: Page, pipeline: str) -> bytes:
     else:
         record |= page.fields
     try:
-        return (json.dumps(record, ensure_ascii=False, default=_plain) + "\n").encode()
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        record = _finite(record)
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
+    try:
+        return f"{text}\n".encode()
     except UnicodeEncodeError:  # a file's name that is no UTF-8: escaped it keeps its bytes
-        return (json.dumps(record, default=_plain) + "\n").encode()
+        return (json.dumps(record, allow_nan=False, default=_plain) + "\n").encode()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -177,6 +183,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"a field of a page is what JSON has, or an array, not {type(value).__name__}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _locked(path: str) -> BinaryIO:
