@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import stat
 import sys
 import threading
 import weakref
@@ -263,6 +264,21 @@ def test_a_torn_line_is_cut_off_and_its_page_is_done_again(tmp_path: Path) -> No
     (again,) = Pipeline(size).run([pages], JsonLines(out), skipped=skipped.append)
     assert again.file.endswith("0013.png") and len(skipped) == 3
     assert out.read_bytes() == whole
+
+
+def test_an_output_whose_failed_pages_are_tried_again_keeps_its_mode_and_stays_a_link(tmp_path: Path) -> None:
+    def fails(page: Page) -> None:
+        raise ValueError("not this one")
+
+    pages, out, link = folder(tmp_path / "pages", range(10, 12)), tmp_path / "real" / "out", tmp_path / "link"
+    out.parent.mkdir()
+    link.symlink_to(out)
+    run(Pipeline(fails), [pages], JsonLines(link))
+    out.chmod(0o604)
+    run(Pipeline(fails), [pages], JsonLines(link))
+    assert link.is_symlink() and len(records(out)) == 2
+    assert stat.S_IMODE(out.stat().st_mode) == 0o604
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ what a kill has left of one is cut off by the next run, which also tries again w
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -221,10 +223,15 @@ def _without_errors(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _replaced(path: str, old: BinaryIO, lines: Iterator[bytes]) -> BinaryIO:
-    """The file with these lines only, in place of the old one: as a whole or not at all."""
+    """The file with these lines only, in place of the old one, with its owner and mode: as a whole or not at all."""
+    path = os.path.realpath(path)  # of a link what it leads to
     beside = f"{path}.part"  # ours, because the old one is locked
     new = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b")
     fcntl.flock(new, fcntl.LOCK_EX)
+    known = os.fstat(old.fileno())
+    with contextlib.suppress(PermissionError):  # only root may give a file away
+        os.fchown(new.fileno(), known.st_uid, known.st_gid)
+    os.fchmod(new.fileno(), stat.S_IMODE(known.st_mode))
     for text in lines:
         new.write(text)
     new.flush()
