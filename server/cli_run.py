@@ -76,7 +76,7 @@ def run(
                 for page in line.run(paths, *outputs, skipped=tally.skip):
                     tally.count(page)
         except KeyboardInterrupt:
-            tally.tell("interrupted; the same command goes on from here")
+            tally.tell(f"interrupted; the same command{' without --restart' if restart else ''} goes on from here")
             raise SystemExit(INTERRUPTED) from None
         except OSError as exc:  # an output can't be written; what a page's file raises is that page's error
             if isinstance(exc, SharedModelError | BrokenPipeError):

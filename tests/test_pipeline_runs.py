@@ -111,6 +111,19 @@ def test_one_ctrl_c_ends_it_cleanly(server: Server, runtime: str, tmp_path: Path
     assert len(_records(out)) == 10
 
 
+def test_a_restart_that_is_interrupted_goes_on_without_the_option(server: Server, runtime: str, tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", WIDTHS), tmp_path / "out.jsonl"
+    words = ("ocr", str(pages), "-o", str(out), "--ocr", "reader")
+    with running(*words, "--restart", stderr=subprocess.PIPE) as process:
+        _held(runtime, out)
+        process.send_signal(signal.SIGINT)
+        _let_go(runtime)
+        _, told = process.communicate(timeout=30)
+    assert told == "10 pages done; interrupted; the same command without --restart goes on from here\n"
+    done = subprocess.run([*CLI, "run", *words], capture_output=True, text=True, check=True)
+    assert done.stderr == "10 pages done, 10 done before\n"
+
+
 def test_a_host_that_is_killed_costs_nothing(server: Server, runtime: str, tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", WIDTHS), tmp_path / "out.jsonl"
     with running("ocr", str(pages), "-o", str(out), "--ocr", "reader") as process:
