@@ -225,10 +225,13 @@ def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Remove what dead processes left: names in /dev/shm, sockets that nobody serves."""
     from .cli_doctor import show_removed
-    from .cli_place import all_places
+    from .cli_place import all_places, not_there
     from .janitor import collect
 
-    show_removed(collect(all_places(runtime_dir)), json)
+    places = all_places(runtime_dir)
+    if not places[0].is_there:
+        print(f"sharedmodel: {not_there(places[0])}", file=sys.stderr)
+    show_removed(collect(places), json)
 
 
 @app.command(epilog=EPILOG)

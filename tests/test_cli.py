@@ -34,6 +34,28 @@ def test_without_a_host_the_line_says_how_to_start_one(runtime: str, words: tupl
 
 
 @pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("status",), NO_HOST),
+        (("top", "--once"), NO_HOST),
+        (("metrics",), NO_HOST),
+        (("call", "m"), NO_HOST),
+        (("gc",), 0),
+        (("doctor",), 0),
+    ],
+)
+def test_who_only_looks_makes_no_runtime_directory_and_hears_that_there_is_none(
+    tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    mistyped = tmp_path / "mistyped"
+    done = subprocess.run([*CLI, *words, "--runtime-dir", str(mistyped)], capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert (done.returncode, mistyped.exists()) == (code, False), told
+    assert f"there is no runtime directory {mistyped}" in told or f"{mistyped} is not there" in told
+    assert "All is well" not in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (("serve",), "give a configuration file"),
@@ -274,6 +296,14 @@ def test_doctor_fails_where_the_server_can_not_work(runtime: str) -> None:
     done = subprocess.run([*CLI, "doctor"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "fail  runtime directory" in done.stdout and "→" in done.stdout and "1 to mend" in done.stdout
+
+
+def test_doctor_fails_where_the_runtime_directory_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = subprocess.run(
+        [*CLI, "doctor", "--runtime-dir", str(tmp_path / "file" / "below")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "is not there and can't be made" in done.stdout
 
 
 def _killed_in_creation() -> str:
