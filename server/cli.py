@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from multiprocessing import AuthenticationError
 from typing import Annotated, Any, Final, NoReturn
@@ -138,7 +139,7 @@ def call(
     runtime_dir: RuntimeDir = None,
     json: Json = False,
 ) -> None:
-    """Call a method of a model, and print the result as a table or as JSON.
+    """Call a method of a model, and print the result as a table or as JSON; a stream's items as they come.
 
     sharedmodel call ocr page.png
 
@@ -224,10 +225,13 @@ def doctor(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
 def gc(runtime_dir: RuntimeDir = None, json: Json = False) -> None:
     """Remove what dead processes left: names in /dev/shm, sockets that nobody serves."""
     from .cli_doctor import show_removed
-    from .cli_place import all_places
+    from .cli_place import all_places, not_there
     from .janitor import collect
 
-    show_removed(collect(all_places(runtime_dir)), json)
+    places = all_places(runtime_dir)
+    if not places[0].is_there:
+        print(f"sharedmodel: {not_there(places[0])}", file=sys.stderr)
+    show_removed(collect(places), json)
 
 
 @app.command(epilog=EPILOG)
@@ -251,6 +255,8 @@ app.command(epilog=EPILOG)(download)
 
 def main() -> None:
     """The entry point."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that can't show a character is no failure
     app(prog_name="sharedmodel")
 
 

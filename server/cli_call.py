@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sharedmodel.client import Host, connect
 from sharedmodel.client.find import ADDRESS_VARIABLE
 from sharedmodel.errors import BadArgument, RemoteTraceback, SharedModelError
 
-from .cli_console import console, framed, print_json
+from .cli_console import console, framed, print_json, print_json_line
 from .cli_place import running_places
 from .kinds import fed
 
@@ -32,21 +35,43 @@ class CallFailed(SharedModelError):
 def run(
     model: str, words: list[str], *, timeout: float | None, runtime_dir: str | None, as_json: bool, trace: bool
 ) -> None:
-    """Call it and print the result. Raises CallFailed, and what connecting raises."""
+    """Call it and print the result, of a stream each item as it comes. Raises CallFailed, and as connecting does."""
     with host_of(runtime_dir, timeout) as host:
         proxy = host.model(model, timeout=timeout)
         method, rest = _method(model, proxy._info, words)
         args, kwargs = fed(proxy._info.get("kind"), method, *arguments(rest))
-        try:
+        call = f"{model}.{method}()"
+        with _told(call, trace):
             result = getattr(proxy, method)(*args, **kwargs)
-        except SharedModelError:
-            raise
-        except Exception as exc:
-            raise _failed(f"{model}.{method}()", exc, trace) from exc
+        if isinstance(result, Iterator):
+            for item in _items(result, call, trace):
+                print_json_line(plain(item)) if as_json else _show(item)
+            return
     if as_json:
         print_json(plain(result))
     else:
         _show(result)
+
+
+def _items(stream: Iterator[Any], call: str, trace: bool) -> Iterator[Any]:
+    while True:
+        with _told(call, trace):
+            try:
+                item = next(stream)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def _told(call: str, trace: bool) -> Iterator[None]:
+    """What the model raises becomes CallFailed."""
+    try:
+        yield
+    except SharedModelError:
+        raise
+    except Exception as exc:
+        raise _failed(call, exc, trace) from exc
 
 
 def _failed(call: str, exc: Exception, trace: bool) -> CallFailed:
@@ -87,7 +112,7 @@ def argument(word: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON has it: arrays as lists, bytes as base64."""
+    """A result as JSON has it: arrays as lists, bytes as base64, and null for a number that is not finite."""
     import numpy as np
 
     if isinstance(value, np.ndarray | np.generic):
@@ -98,7 +123,9 @@ def plain(value: Any) -> Any:
         return {key if isinstance(key, str) else str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def host_of(runtime_dir: str | None, timeout: float | None) -> Host:

@@ -57,8 +57,22 @@ def framed(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def print_json(value: Any) -> None:
-    """JSON as programs like it: one document, its characters as they are."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    """JSON as programs like it: one document, its characters as they are where standard output has them."""
+    print(_json(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """JSON on one line, at once: for what comes one by one."""
+    print(_json(value), flush=True)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def colour_of(state: str) -> str:

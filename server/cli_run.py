@@ -72,11 +72,11 @@ def run(
         )  # fmt: skip
         tally = Tally()
         try:
-            with tally.shown(paths):
+            with tally.shown(paths, outputs):
                 for page in line.run(paths, *outputs, skipped=tally.skip):
                     tally.count(page)
         except KeyboardInterrupt:
-            tally.tell("interrupted; the same command goes on from here")
+            tally.tell(f"interrupted; the same command{' without --restart' if restart else ''} goes on from here")
             raise SystemExit(INTERRUPTED) from None
         except OSError as exc:  # an output can't be written; what a page's file raises is that page's error
             if isinstance(exc, SharedModelError | BrokenPipeError):
@@ -111,13 +111,13 @@ class Tally:
         self._task: TaskID | None = None
 
     @contextmanager
-    def shown(self, paths: list[str]) -> Iterator[None]:
+    def shown(self, paths: list[str], outputs: list[Output]) -> Iterator[None]:
         """The bar, while pages go through."""
         if not sys.stderr.isatty():
             yield
             return
         with _progress() as self._bar:
-            self._task = self._bar.add_task("pages", total=_files(paths), rate="", failed="")
+            self._task = self._bar.add_task("pages", total=_files(paths, outputs), rate="", failed="")
             try:
                 yield
             finally:
@@ -172,7 +172,8 @@ def _progress() -> Progress:
     )  # fmt: skip
 
 
-def _files(paths: list[str]) -> int:
+def _files(paths: list[str], outputs: list[Output]) -> int:
+    from sharedmodel.client.pipeline.pipeline import filled_folders
     from sharedmodel.client.pipeline.source import checked, files
 
-    return sum(1 for _ in files(checked(paths)))
+    return sum(1 for _ in files(checked(paths), filled_folders(paths, outputs)))

@@ -104,6 +104,14 @@ def _runtime_directory(find: Callable[[], list[Place]]) -> Iterator[Finding]:
         yield Finding(what, FAIL, str(exc), f"set {runtime.VARIABLE} to a short path of your own")
         return
     own = places[0]
+    if not own.is_there:
+        if _can_be_made(own.directory):
+            advice = "sharedmodel serve makes it; is it the one you mean?"
+            yield Finding(what, WARN, f"{own.directory} is not there", advice)
+        else:
+            advice = f"set {runtime.VARIABLE} to a short path of your own"
+            yield Finding(what, FAIL, f"{own.directory} is not there and can't be made", advice)
+        return
     mode = stat.S_IMODE(os.stat(own.directory).st_mode)
     yield Finding(
         what, OK, f"{own.directory} (mode {mode:04o}; socket paths {len(own.control)} of {link.MAX_PATH} bytes)"
@@ -114,6 +122,12 @@ def _runtime_directory(find: Callable[[], list[Place]]) -> Iterator[Finding]:
         yield Finding("sockets", WARN, f"nobody serves {names}", "sharedmodel gc")
     else:
         yield Finding("sockets", OK, "no stale ones")
+
+
+def _can_be_made(directory: str) -> bool:
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    return os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK)
 
 
 def _leftovers() -> Iterator[Finding]:

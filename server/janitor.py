@@ -48,6 +48,8 @@ def segments() -> list[Litter]:
 
 def stale_sockets(place: Place) -> list[Litter]:
     """Sockets in the runtime directory that nobody serves and nobody is about to serve."""
+    if not place.is_there:
+        return []
     try:
         lock = Lock(place)
     except Held:

@@ -72,6 +72,17 @@ class Place:
         """The directory asked for, else the user's; made if need be. Raises NotPermitted, BadArgument."""
         return cls(runtime.runtime_dir(path))
 
+    @classmethod
+    def seen(cls, path: str | None = None) -> Place:
+        """The same for who only looks: where there is none, none is made. Raises NotPermitted, BadArgument."""
+        directory = runtime.chosen(path)
+        return cls.find(directory) if os.path.lexists(directory) else cls(directory)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a directory."""
+        return os.path.isdir(self.directory)
+
     def admit(self, group: int) -> None:
         """Let a group reach the sockets (and nothing else) in the directory."""
         os.chown(self.directory, -1, group)

@@ -11,16 +11,21 @@ from .errors import NotPermitted
 VARIABLE: Final = "SHAREDMODEL_RUNTIME_DIR"
 
 
-def runtime_dir(path: str | None = None) -> str:
-    """The directory, made if need be.
+def chosen(path: str | None = None) -> str:
+    """Which directory: ``path``, ``$SHAREDMODEL_RUNTIME_DIR``, ``$XDG_RUNTIME_DIR/sharedmodel``, or one in /tmp."""
+    path = path or os.environ.get(VARIABLE)
+    if path:
+        return path
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base}/sharedmodel" if base and os.path.isdir(base) else f"/tmp/sharedmodel-{os.geteuid()}"
 
-    ``path``, ``$SHAREDMODEL_RUNTIME_DIR``, ``$XDG_RUNTIME_DIR/sharedmodel``, or one in /tmp.
+
+def runtime_dir(path: str | None = None) -> str:
+    """The directory that is `chosen`, made if need be.
+
     Raises NotPermitted when it is another user's or open to others.
     """
-    path = path or os.environ.get(VARIABLE)
-    if not path:
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        path = f"{base}/sharedmodel" if base and os.path.isdir(base) else f"/tmp/sharedmodel-{os.geteuid()}"
+    path = chosen(path)
     os.makedirs(path, mode=0o700, exist_ok=True)
     info = os.stat(path, follow_symlinks=False)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():

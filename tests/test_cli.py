@@ -34,6 +34,28 @@ def test_without_a_host_the_line_says_how_to_start_one(runtime: str, words: tupl
 
 
 @pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("status",), NO_HOST),
+        (("top", "--once"), NO_HOST),
+        (("metrics",), NO_HOST),
+        (("call", "m"), NO_HOST),
+        (("gc",), 0),
+        (("doctor",), 0),
+    ],
+)
+def test_who_only_looks_makes_no_runtime_directory_and_hears_that_there_is_none(
+    tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    mistyped = tmp_path / "mistyped"
+    done = subprocess.run([*CLI, *words, "--runtime-dir", str(mistyped)], capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert (done.returncode, mistyped.exists()) == (code, False), told
+    assert f"there is no runtime directory {mistyped}" in told or f"{mistyped} is not there" in told
+    assert "All is well" not in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (("serve",), "give a configuration file"),
@@ -118,6 +140,46 @@ def test_call_prints_a_value_a_table_or_json(runtime: str, tmp_path: Path) -> No
         assert command("call", "echo", "echo", "plain words").strip() == "plain words"
 
 
+def test_call_prints_the_items_of_a_stream_as_they_come(runtime: str) -> None:
+    pipe = os.path.join(runtime, "pipe")
+    os.mkfifo(pipe)
+    values = '[{"a": 1}, "你"]'
+    with running_server(ECHO, runtime):
+        for words, expected in (
+            (("--json",), ['{"a": 1}', '"你"', '"last"']),
+            ((), ["key value", "a 1", "你", "last"]),
+        ):
+            words = ("call", "echo", "each", values, pipe, *words)
+            with subprocess.Popen([*CLI, *words], stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                told = []
+                while "你" not in (line := process.stdout.readline()):
+                    assert line
+                    told.append(line)
+                Path(pipe).write_text("last")
+                told += [line, *process.stdout]
+                shown = (" ".join(line.split()) for line in told)
+                assert [line for line in shown if line.strip("─ ")] == expected
+        failed = subprocess.run([*CLI, "call", "echo", "each", "[1, 2]"], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stdout) == (1, "1\n2\n")
+        assert failed.stderr == "sharedmodel: echo.each() raised ValueError: no more of them\n"
+
+
+def test_what_json_or_the_terminal_has_not_is_written_in_their_way(runtime: str) -> None:
+    def strict(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    plain_ascii = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with running_server(ECHO, runtime):
+        for environment in (None, plain_ascii):
+            told = command("call", "echo", "odd", "--json", env=environment)
+            found = json.loads(told, parse_constant=strict)
+            assert found == {"score": None, "all": [None, 1.0], "text": "a\ud800b"}
+            assert "a\\ud800b" in command("call", "echo", "odd", env=environment)
+        assert command("call", "echo", "echo", "你", env=plain_ascii) == "\\u4f60\n"
+        assert json.loads(command("call", "echo", "echo", "😀", "--json", env=plain_ascii)) == "😀"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -192,8 +254,8 @@ def test_words_become_arguments(tmp_path: Path) -> None:
 
 
 def test_results_become_json() -> None:
-    value = {"a": np.float32(0.5), 2: (np.arange(2), b"\x00"), "s": {1}}
-    assert plain(value) == {"a": 0.5, "2": [[0, 1], "AA=="], "s": [1]}
+    value = {"a": np.float32(0.5), 2: (np.arange(2), b"\x00"), "s": {1}, "n": np.array([np.nan, 1.0])}
+    assert plain(value) == {"a": 0.5, "2": [[0, 1], "AA=="], "s": [1], "n": [None, 1.0]}
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -234,6 +296,14 @@ def test_doctor_fails_where_the_server_can_not_work(runtime: str) -> None:
     done = subprocess.run([*CLI, "doctor"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "fail  runtime directory" in done.stdout and "→" in done.stdout and "1 to mend" in done.stdout
+
+
+def test_doctor_fails_where_the_runtime_directory_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = subprocess.run(
+        [*CLI, "doctor", "--runtime-dir", str(tmp_path / "file" / "below")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "is not there and can't be made" in done.stdout
 
 
 def _killed_in_creation() -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
+import stat
+import sys
 import threading
 import weakref
 from collections.abc import Iterable
@@ -16,7 +19,7 @@ import pytest
 
 from sharedmodel.client.pipeline import JsonLines, Page, Pictures, Pipeline, Texts, threads
 from sharedmodel.client.pipeline.done import Done
-from sharedmodel.client.pipeline.stages import chosen
+from sharedmodel.client.pipeline.stages import chosen, reading
 from sharedmodel.errors import BadArgument, LoadFailed, Overloaded
 from tests.forked import forked
 from tests.pictures import folder, pdf, picture
@@ -84,6 +87,58 @@ def test_a_file_that_can_not_be_read_is_an_error_of_its_own_and_the_rest_goes_on
     again = run(Pipeline(picky), [pages], JsonLines(out))
     assert [Path(page.file).name for page in again] == ["0012.pdf", "0013.png"]
     assert len(records(out)) == 4
+
+
+def test_a_folder_that_can_not_be_looked_into_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, out = tmp_path / "pages", tmp_path / "out.jsonl"
+    for name, widths in (("a", range(10, 12)), ("b", range(20, 22)), ("c", range(30, 32))):
+        folder(pages / name, widths)
+    scandir = os.scandir
+
+    def forbidding(path: str) -> Any:  # as for a user other than root, whom nothing is forbidden
+        if path == str(pages / "b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.scandir", forbidding)
+        run(Pipeline(size), [pages], JsonLines(out))
+    read = [each for each in records(out) if "error" not in each]
+    failed = [each for each in records(out) if "error" in each]
+    assert [Path(each["file"]).name for each in read] == ["0010.png", "0011.png", "0030.png", "0031.png"]
+    assert [(each["file"], each["error"]["type"]) for each in failed] == [(str(pages / "b"), "PermissionError")]
+    assert [Path(page.file).name for page in run(Pipeline(size), [pages], JsonLines(out))] == ["0020.png", "0021.png"]
+    assert len(records(out)) == 6
+
+
+def test_a_page_of_a_pdf_too_large_for_memory_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    render = pypdfium2.PdfPage.render
+
+    def too_large(page: Any, **options: Any) -> Any:
+        if page.get_width() > 50:
+            raise MemoryError
+        return render(page, **options)
+
+    monkeypatch.setattr(pypdfium2.PdfPage, "render", too_large)
+    found = run(Pipeline(size), [pdf(tmp_path / "book.pdf", range(49, 52))])
+    assert [(page.number, page.error is None) for page in found] == [(1, True), (2, True), (3, False)]
+    assert found[2].reason == ("MemoryError", "it is too large to be drawn at 200 dpi")
+
+
+def test_what_has_begun_is_put_out_before_an_error_of_the_source_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 13)), tmp_path / "out.jsonl"
+    (pages / "book.pdf").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    with pytest.raises(BadArgument, match="needs pypdfium2"):
+        run(Pipeline(size, at_once=4), [pages], JsonLines(out))
+    assert [Path(each["file"]).name for each in records(out)] == ["0010.png", "0011.png", "0012.png"]
 
 
 def test_nothing_to_read_is_refused() -> None:
@@ -157,8 +212,26 @@ def test_a_stage_of_ones_own_adds_what_json_has_or_arrays(tmp_path: Path) -> Non
 
     run(Pipeline(vector), [page], JsonLines(tmp_path / "a"))
     assert records(tmp_path / "a") == [{"file": str(page), "pipeline": "vector", "vector": [0.0, 1.0, 2.0]}]
+
+    def odd(page: Page) -> None:
+        page["odd"] = {"a": (float("nan"), 1.0), "b": np.array([np.inf, 2.0], "f4"), "c": "\ud800"}
+
+    run(Pipeline(odd), [page], JsonLines(tmp_path / "c"))
+    assert records(tmp_path / "c")[0]["odd"] == {"a": [None, 1.0], "b": [None, 2.0], "c": "\ud800"}
     (found,) = run(Pipeline(strange), [page], JsonLines(tmp_path / "b"))
     assert isinstance(found.error, TypeError) and "error" in records(tmp_path / "b")[0]
+
+
+@pytest.mark.parametrize("name", ["file", "cwd", "page", "pipeline", "error"])
+def test_a_field_whose_name_is_taken_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    def takes(page: Page) -> None:
+        page[name] = 7
+
+    pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
+    for _ in range(2):  # for the second run they are failed pages, and nothing else
+        found = run(Pipeline(takes), [pages], JsonLines(out))
+        assert [type(page.error) for page in found] == [BadArgument] * 2 and f"a field {name!r}" in str(found[0].error)
+        assert [record["file"] for record in records(out)] == [page.file for page in found]
 
 
 def test_a_host_that_is_full_is_asked_again(tmp_path: Path) -> None:
@@ -193,6 +266,21 @@ def test_a_torn_line_is_cut_off_and_its_page_is_done_again(tmp_path: Path) -> No
     assert out.read_bytes() == whole
 
 
+def test_an_output_whose_failed_pages_are_tried_again_keeps_its_mode_and_stays_a_link(tmp_path: Path) -> None:
+    def fails(page: Page) -> None:
+        raise ValueError("not this one")
+
+    pages, out, link = folder(tmp_path / "pages", range(10, 12)), tmp_path / "real" / "out", tmp_path / "link"
+    out.parent.mkdir()
+    link.symlink_to(out)
+    run(Pipeline(fails), [pages], JsonLines(link))
+    out.chmod(0o604)
+    run(Pipeline(fails), [pages], JsonLines(link))
+    assert link.is_symlink() and len(records(out)) == 2
+    assert stat.S_IMODE(out.stat().st_mode) == 0o604
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
 def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
     run(Pipeline(size), [pages], JsonLines(out))
@@ -214,6 +302,37 @@ def test_an_output_of_something_else_is_not_touched(tmp_path: Path) -> None:
         run(Pipeline(size), [pages], JsonLines(out))
 
 
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ('{"important": 1}', "line 1: no page of a pipeline"),
+        ('{"file": "mine", "important": 1}', "line 1: no page of a pipeline"),
+        ("a letter", "line 1: no page of a pipeline"),
+        ("{MINE}a letter", "line 3: no page of a pipeline"),
+        ('{"file": "x.png", "pipeline": "other"}', "made by the pipeline 'other'"),
+    ],
+)
+def test_a_file_without_a_newline_at_its_end_is_not_taken_for_a_torn_line(
+    there: str, told: str, tmp_path: Path
+) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 12)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    out.write_text(there := there.replace("{MINE}", out.read_text()))
+    with pytest.raises(BadArgument, match=told):
+        run(Pipeline(size), [pages], JsonLines(out))
+    assert out.read_text() == there
+
+
+def test_wherever_a_kill_tears_a_line_the_run_goes_on(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(10, 11)), tmp_path / "out"
+    run(Pipeline(size), [pages], JsonLines(out))
+    whole = out.read_bytes()
+    for left in range(len(whole)):
+        out.write_bytes(whole[:left])
+        run(Pipeline(size), [pages], JsonLines(out))
+        assert out.read_bytes() == whole
+
+
 def test_a_child_that_is_forked_meanwhile_neither_keeps_an_output_nor_gives_it_up(tmp_path: Path) -> None:
     kept, given_up = JsonLines(tmp_path / "kept"), JsonLines(tmp_path / "given up")
     kept.open("size", "/")
@@ -233,6 +352,27 @@ def test_a_child_that_is_forked_meanwhile_neither_keeps_an_output_nor_gives_it_u
     given_up.close()
 
 
+def test_pages_of_one_name_in_two_working_folders_are_two_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = tmp_path / "out", []
+    for name, widths in (("a", range(10, 13)), ("b", range(11, 14))):
+        monkeypatch.chdir(folder(tmp_path / name, widths))
+        found.append([page.file for page in run(Pipeline(size), [Path()], JsonLines(out))])
+        assert run(Pipeline(size), [tmp_path / name], JsonLines(out)) == []
+    assert found == [["./0010.png", "./0011.png", "./0012.png"], ["./0011.png", "./0012.png", "./0013.png"]]
+    assert {record["cwd"] for record in records(out)} == {str(tmp_path / "a"), str(tmp_path / "b")}
+
+
+def test_an_output_whose_relative_names_tell_no_folder_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder(tmp_path / "a", range(10, 12)))
+    out = tmp_path / "out"
+    out.write_text('{"file": "./0010.png", "pipeline": "size", "lines": []}\n')
+    assert [page.file for page in run(Pipeline(size), [Path()], JsonLines(out))] == ["./0011.png"]
+
+
 def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> None:
     pages = folder(tmp_path / "pages", range(60, 62))
     folder(pages / "below", range(70, 71))
@@ -249,6 +389,90 @@ def test_texts_and_pictures_lie_in_folders_like_the_sources(tmp_path: Path) -> N
     assert drawn.size == (60, 40) and changed == (2, 2, 51, 31)
     assert drawn.getpixel((2, 10)) == (79, 70, 229)
     assert min(drawn.crop((5, 5, 48, 28)).convert("L").getextrema()) < 100  # ink
+
+
+def test_a_folder_of_other_pages_or_of_another_pipeline_is_refused(tmp_path: Path) -> None:
+    one, other = (folder(tmp_path / name, range(60, 62)) for name in ("one", "other"))
+    texts = tmp_path / "texts"
+    run(Pipeline(size), [one], Texts(texts))
+    before = {path: path.read_bytes() for path in texts.iterdir()}
+
+    def none(page: Page) -> None:
+        page["lines"] = []
+
+    for pipeline, pages in ((Pipeline(size), other), (Pipeline(none), one)):
+        with pytest.raises(BadArgument) as refused:
+            run(pipeline, [pages], Texts(texts))
+        told = f"{texts} was made by the pipeline 'size' from {one}, and this is {pipeline.name!r} from {pages}"
+        assert told in str(refused.value)
+    assert {path: path.read_bytes() for path in texts.iterdir()} == before
+    run(Pipeline(none), [other], Texts(texts, restart=True))
+    assert [path.read_text() for path in sorted(texts.glob("*.txt"))] == ["", ""]
+    for path in texts.glob("*.txt"):
+        path.unlink()
+    run(Pipeline(none), [one], Texts(texts))  # nothing is left that could be taken for this one's
+    (texts / ".sharedmodel.json").write_text("[]")
+    with pytest.raises(BadArgument, match="none of ours"):
+        run(Pipeline(size), [one], Texts(texts))
+
+
+def test_a_folder_that_an_earlier_version_made_is_gone_on_with(tmp_path: Path) -> None:
+    pages, texts = folder(tmp_path / "pages", range(60, 63)), tmp_path / "texts"
+    texts.mkdir()
+    (texts / "0061.png.txt").write_text("read before")
+    for left in (["0060.png", "0062.png"], []):
+        assert [Path(page.file).name for page in run(Pipeline(size), [pages], Texts(texts))] == left
+    assert (texts / "0061.png.txt").read_text() == "read before"
+
+
+def test_a_restart_that_is_interrupted_is_gone_on_with_without_what_was_there_before(tmp_path: Path) -> None:
+    pages, texts = folder(tmp_path / "pages", range(60, 63)), tmp_path / "texts"
+    run(Pipeline(size), [pages], Texts(texts))
+    begun = Pipeline(size).run([pages], Texts(texts, restart=True))
+    assert next(begun).file.endswith("0060.png")
+    begun.close()
+    remade = texts / "0060.png.txt"
+    later = (texts / ".sharedmodel.json").stat().st_mtime + 10
+    os.utime(remade, (later, later))  # the clock of files is a coarse one
+    left = [Path(page.file).name for page in run(Pipeline(size), [pages], Texts(texts))]
+    assert left == ["0061.png", "0062.png"]
+
+
+def test_pictures_that_are_made_below_the_source_are_no_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = folder(tmp_path / "pages", range(60, 62))
+    folder(pages / "texts", range(70, 71))  # a text that is made there is no page anyhow
+    monkeypatch.chdir(pages)
+    for left in (3, 0):
+        outputs = (Pictures("drawn/"), Texts("texts"), JsonLines("out.jsonl"))
+        assert len(run(Pipeline(size), [Path()], *outputs)) == left
+    assert len([*Path("drawn").rglob("*.png")]) == 3
+    with pytest.raises(BadArgument, match="would be pages as well"):
+        run(Pipeline(size), [pages], Pictures("."))
+    assert len([*pages.glob("*.png")]) == 2
+
+
+def test_names_as_long_as_they_may_be_are_cut_short_and_told_apart(tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", range(60, 61)), tmp_path / "texts"
+    names = [f"{'扫' * 83}{number}.png" for number in (1, 2)]
+    for name in names:
+        (pages / name).write_bytes(picture())
+    for left in (3, 0):
+        assert len(run(Pipeline(size), [pages], Texts(out))) == left
+    made = sorted(path.name for path in out.glob("*.txt"))
+    assert made[0] == "0060.png.txt" and len(made) == 3
+    assert all(name.startswith("扫" * 70) and name.endswith(".txt") for name in made[1:])
+
+
+def test_lines_of_a_model_that_does_not_tell_where_they_are_have_no_box(tmp_path: Path) -> None:
+    class Naive:
+        def ocr(self, image: Any) -> list[dict[str, Any]]:
+            return [{"text": text, "score": np.float32(0.5)} for text in ("one", "two")]
+
+    model: Any = Naive()
+    (found,) = run(Pipeline(reading(model)), [folder(tmp_path / "a", range(60, 61))], Pictures(tmp_path / "drawn"))
+    assert found.error is None and found.text == "one\ntwo"
+    assert found.lines == [{"text": "one", "score": 0.5}, {"text": "two", "score": 0.5}]
+    assert Image.open(tmp_path / "drawn" / "0060.png.png").convert("L").getextrema() == (255, 255)
 
 
 def test_a_name_that_is_no_utf8_keeps_its_bytes(tmp_path: Path) -> None:

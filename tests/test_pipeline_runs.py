@@ -111,6 +111,19 @@ def test_one_ctrl_c_ends_it_cleanly(server: Server, runtime: str, tmp_path: Path
     assert len(_records(out)) == 10
 
 
+def test_a_restart_that_is_interrupted_goes_on_without_the_option(server: Server, runtime: str, tmp_path: Path) -> None:
+    pages, out = folder(tmp_path / "pages", WIDTHS), tmp_path / "out.jsonl"
+    words = ("ocr", str(pages), "-o", str(out), "--ocr", "reader")
+    with running(*words, "--restart", stderr=subprocess.PIPE) as process:
+        _held(runtime, out)
+        process.send_signal(signal.SIGINT)
+        _let_go(runtime)
+        _, told = process.communicate(timeout=30)
+    assert told == "10 pages done; interrupted; the same command without --restart goes on from here\n"
+    done = subprocess.run([*CLI, "run", *words], capture_output=True, text=True, check=True)
+    assert done.stderr == "10 pages done, 10 done before\n"
+
+
 def test_a_host_that_is_killed_costs_nothing(server: Server, runtime: str, tmp_path: Path) -> None:
     pages, out = folder(tmp_path / "pages", WIDTHS), tmp_path / "out.jsonl"
     with running("ocr", str(pages), "-o", str(out), "--ocr", "reader") as process:
@@ -153,7 +166,8 @@ def test_pages_are_read_translated_and_embedded_from_pictures_and_pdfs(
     ]
     assert (tmp_path / "texts" / "book.pdf.0002.txt").read_text() == "82 BY 80\n"
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [
-        "0010.png.png", "0011.png.png", "book.pdf.0001.png", "book.pdf.0002.png", "book.pdf.0003.png",
+        ".sharedmodel.json", "0010.png.png", "0011.png.png",
+        "book.pdf.0001.png", "book.pdf.0002.png", "book.pdf.0003.png",
     ]  # fmt: skip
 
 
@@ -183,7 +197,8 @@ def test_on_a_terminal_a_bar_tells_how_it_goes(server: Server, tmp_path: Path) -
     (pages / "bad.png").write_bytes(b"no picture")
     screen, terminal = pty.openpty()
     shown = b""
-    words = ("ocr", str(pages), "--ocr", "reader", "-o", str(tmp_path / "out"))
+    folder(pages / "drawn", range(10, 12))  # of an earlier run: no pages
+    words = ("ocr", str(pages), "--ocr", "reader", "-o", str(tmp_path / "out"), "--pictures", str(pages / "drawn"))
     environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
     with running(*words, stderr=terminal, env=environment) as process:
         os.close(terminal)

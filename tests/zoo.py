@@ -31,6 +31,17 @@ class Echo:
         with open(pipe) as opened:
             return opened.read()
 
+    def each(self, values: list[Any], pipe: str = "") -> Iterator[Any]:
+        """One by one; what is in the pipe comes last, and without any it fails."""
+        yield from values
+        if not pipe:
+            raise ValueError("no more of them")
+        yield self.hold(pipe)
+
+    def odd(self) -> dict[str, Any]:
+        """What JSON has not, and what UTF-8 has not."""
+        return {"score": float("nan"), "all": [float("inf"), 1.0], "text": "a\ud800b"}
+
     def held_by(self, pipe: str) -> int:
         self.hold(pipe)
         return os.getpid()

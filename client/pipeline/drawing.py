@@ -41,13 +41,15 @@ class Pictures(Texts):
 
 
 def drawn(page: Page, font: str | None = None) -> Any:
-    """The page's picture, of Pillow, with its lines on it."""
+    """The page's picture, of Pillow, with its lines on it, as far as they tell where."""
     from PIL import Image, ImageDraw
 
     picture = _opened(page).convert("RGB")
     over = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(over)
     for line in page.lines:
+        if "box" not in line:
+            continue
         corners = [(float(x), float(y)) for x, y in line["box"]]
         pen.polygon(corners, fill=_FILL, outline=_EDGE, width=max(1, min(picture.size) // 300))
         _write(over, line.get("translation", line["text"]), np.array(corners), font)

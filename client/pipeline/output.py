@@ -1,17 +1,21 @@
 """Where pages go when they are done, and how a later run knows which have been.
 
 `JsonLines` is one file, a page a line: ``{"file": ..., "page": ..., "pipeline": ..., "lines": [...], ...}``, and of a
-page that failed ``{"file": ..., "error": {"type": ..., "message": ...}}``. Each line is appended by one write; what a
-kill has left of one is cut off by the next run, which also tries again what had failed.
+page that failed ``{"file": ..., "error": {"type": ..., "message": ...}}``; ``cwd`` is where a relative ``file`` begins,
+and without it, in lines of earlier versions, where the run does that reads them. Each line is appended by one write;
+what a kill has left of one is cut off by the next run, which also tries again what had failed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import math
 import os
+import stat
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -19,6 +23,8 @@ from sharedmodel.errors import BadArgument
 
 from .done import Done
 from .page import Page
+
+_BEGINNING: Final = b'{"file": "'  # of each line
 
 
 class Output(Protocol):
@@ -87,15 +93,26 @@ class JsonLines:
         good, failed = 0, False
         file.seek(0)
         for number, text in enumerate(file, 1):
-            if not text.endswith(b"\n"):  # torn by a kill
+            if not text.endswith(b"\n"):
+                self._check_torn(number, text)
                 break
             good += len(text)
             record = self._record(number, text)
             if "error" in record:
                 failed = True
             else:
-                self._done.add(Page(record["file"], record.get("page")).key)
+                self._done.add(Page(os.path.join(record.get("cwd", ""), record["file"]), record.get("page")).key)
         return None if failed else good
+
+    def _check_torn(self, number: int, text: bytes) -> None:
+        """Raise BadArgument unless a kill can have left this of one of our lines."""
+        begun = text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+        try:
+            json.loads(text)
+        except ValueError:
+            if begun:
+                return
+        self._record(number, text)  # whole but for its end, or somebody's
 
     def _record(self, number: int, text: bytes) -> dict[str, Any]:
         try:
@@ -135,8 +152,10 @@ class Stream:
 
 
 def line(page: Page, pipeline: str) -> bytes:
-    """A page as a line of JSON. Raises TypeError for a field that JSON has not."""
+    """A page as a line of JSON, with null for numbers that are not finite. Raises TypeError for what JSON has not."""
     record: dict[str, Any] = {"file": page.file}
+    if not os.path.isabs(page.file):
+        record["cwd"] = os.getcwd()
     if page.number is not None:
         record["page"] = page.number
     record["pipeline"] = pipeline
@@ -145,9 +164,14 @@ def line(page: Page, pipeline: str) -> bytes:
     else:
         record |= page.fields
     try:
-        return (json.dumps(record, ensure_ascii=False, default=_plain) + "\n").encode()
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        record = _finite(record)
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
+    try:
+        return f"{text}\n".encode()
     except UnicodeEncodeError:  # a file's name that is no UTF-8: escaped it keeps its bytes
-        return (json.dumps(record, default=_plain) + "\n").encode()
+        return (json.dumps(record, allow_nan=False, default=_plain) + "\n").encode()
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -161,6 +185,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"a field of a page is what JSON has, or an array, not {type(value).__name__}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _locked(path: str) -> BinaryIO:
@@ -189,10 +223,15 @@ def _without_errors(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _replaced(path: str, old: BinaryIO, lines: Iterator[bytes]) -> BinaryIO:
-    """The file with these lines only, in place of the old one: as a whole or not at all."""
+    """The file with these lines only, in place of the old one, with its owner and mode: as a whole or not at all."""
+    path = os.path.realpath(path)  # of a link what it leads to
     beside = f"{path}.part"  # ours, because the old one is locked
     new = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o666), "r+b")
     fcntl.flock(new, fcntl.LOCK_EX)
+    known = os.fstat(old.fileno())
+    with contextlib.suppress(PermissionError):  # only root may give a file away
+        os.fchown(new.fileno(), known.st_uid, known.st_gid)
+    os.fchmod(new.fileno(), stat.S_IMODE(known.st_mode))
     for text in lines:
         new.write(text)
     new.flush()

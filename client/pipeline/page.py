@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
-from sharedmodel.errors import RemoteError
+from sharedmodel.errors import BadArgument, RemoteError
 from sharedmodel.tensor import Array
+
+_TAKEN: Final = ("file", "cwd", "page", "pipeline", "error")  # by what a line of JSON tells of each page
 
 
 class Page:
@@ -38,7 +40,7 @@ class Page:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its lines from top to bottom, once it was read: "text", "score", "box", and "translation" if any."""
+        """Its lines from top to bottom, once it was read: "text", "score", "box" if told, and "translation" if any."""
         found: list[dict[str, Any]] = self.fields.get("lines", [])
         return found
 
@@ -49,8 +51,9 @@ class Page:
 
     @property
     def key(self) -> str:
-        """What tells it from all others of a run."""
-        return self.file if self.number is None else f"{self.file}\0{self.number}"
+        """What tells it from all others, from whatever folder they are named."""
+        path = os.path.abspath(self.file)
+        return path if self.number is None else f"{path}\0{self.number}"
 
     @property
     def reason(self) -> tuple[str, str]:
@@ -65,6 +68,9 @@ class Page:
         return self.fields[field]
 
     def __setitem__(self, field: str, value: Any) -> None:
+        """Raises BadArgument for a name that is taken."""
+        if field in _TAKEN:
+            raise BadArgument(f"a field {field!r}: the names {', '.join(_TAKEN)} are taken; choose another")
         self.fields[field] = value
 
     def __str__(self) -> str:

@@ -11,12 +11,13 @@ from multiprocessing import AuthenticationError
 from typing import Final, NamedTuple
 
 from sharedmodel.client.host import Host, connect
-from sharedmodel.errors import Cancelled, HostUnavailable, LoadFailed, NotPermitted, Overloaded
+from sharedmodel.errors import BadArgument, Cancelled, HostUnavailable, LoadFailed, NotPermitted, Overloaded
 
 from .output import Output
 from .page import Page
-from .source import DPI, Path, checked, common_folder, files, pages
+from .source import DPI, PICTURES, Path, checked, common_folder, files, pages
 from .stages import Stage, made, parts
+from .texts import Texts
 from .threads import Threads
 
 # Of these no page is to blame, and the next one would meet them too.
@@ -75,33 +76,46 @@ class Pipeline:
 
         Those that the outputs have already are ``skipped``. A page that fails has its ``error``, and the others
         go on; where the server itself is gone, or a model can't be loaded, that is raised. What was begun when
-        the caller stops is ended, and not put out.
+        the caller stops is ended, and not put out. A folder of `Pictures` below a source is no part of it.
         """
         named = checked(paths)
+        filled = filled_folders(named, outputs)
         run = _Run(self._stages, outputs, self._at_once)
         try:
             for output in outputs:
                 output.open(self.name, common_folder(named))
-            yield from run.ordered(self._wanted(named, outputs, skipped))
+            yield from run.ordered(self._wanted(named, filled, outputs, skipped))
         finally:
             run.end()
             for output in outputs:
                 output.close()
 
-    def _wanted(self, named: list[str], outputs: tuple[Output, ...], skipped: Callable[[Page], None]) -> Iterator[Page]:
+    def _wanted(
+        self, named: list[str], filled: set[str], outputs: tuple[Output, ...], skipped: Callable[[Page], None]
+    ) -> Iterator[Page]:
         def wanted(page: Page) -> bool:
             if outputs and all(output.has(page) for output in outputs):
                 skipped(page)
                 return False
             return True
 
-        for path in files(named):
-            yield from pages(path, wanted, self._dpi)
+        for found in files(named, filled):
+            yield from pages(found, wanted, self._dpi)
 
     def _reach(self) -> Host:
         if self._host is None:
             self._host = connect()
         return self._host
+
+
+def filled_folders(named: list[str], outputs: Iterable[Output]) -> set[str]:
+    """The folders that the run fills with pictures, which are no pages. Raises BadArgument where one is a source."""
+    filled = {
+        os.path.realpath(output.folder) for output in outputs if isinstance(output, Texts) and output.suffix in PICTURES
+    }
+    if both := [path for path in named if os.path.realpath(path) in filled]:
+        raise BadArgument(f"{both[0]}: pictures made of its pages would be pages as well; name another folder for them")
+    return filled
 
 
 class _Run:
@@ -115,14 +129,25 @@ class _Run:
         self._threads = Threads(at_once, self._through)
 
     def ordered(self, source: Iterator[Page]) -> Iterator[Page]:
-        """The pages of the source when they are done."""
+        """The pages of the source when they are done. What the source raises comes after those that it gave."""
         begun: deque[Future[Ready]] = deque()
-        for page in source:
+        failure: Exception | None = None
+        while True:
+            try:
+                page = next(source, None)
+            except Exception as exc:
+                failure = exc
+                break
+            if page is None:
+                break
             begun.append(self._threads.submit(page))
+            del page  # or it would live until the next one comes
             if len(begun) >= self._most:
                 yield self._put(begun.popleft())
         while begun:
             yield self._put(begun.popleft())
+        if failure is not None:
+            raise failure
 
     def end(self) -> None:
         self._over.set()

@@ -6,8 +6,8 @@ Of a folder the names are held, one folder at a time and sorted; of a PDF one pa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from sharedmodel.errors import BadArgument
 
@@ -21,6 +21,13 @@ _RGB: Final = 2  # FPDFBitmap_BGR, whose bytes rev_byteorder turns around
 Path = str | os.PathLike[str]
 
 
+class Found(NamedTuple):
+    """A file to read, or a folder that can't be looked into, and why."""
+
+    path: str
+    error: OSError | None = None
+
+
 def checked(paths: Iterable[Path]) -> list[str]:
     """The paths as strings. Raises BadArgument where there are none, or nothing is at one of them."""
     named = [os.fspath(path) for path in paths]
@@ -32,33 +39,45 @@ def checked(paths: Iterable[Path]) -> list[str]:
     return named
 
 
-def files(paths: Iterable[str]) -> Iterator[str]:
-    """Files that are named, whatever their names; pictures and PDFs in folders and the folders below them."""
+def files(paths: Iterable[str], without: Collection[str] = ()) -> Iterator[Found]:
+    """Files that are named, whatever their names; pictures and PDFs in folders and the folders below them.
+
+    Folders ``without`` which they shall be, by their real paths, are left out, as the run fills them.
+    """
     for path in paths:
         if os.path.isdir(path):
-            yield from _below(path)
+            yield from _below(path, without)
         else:
-            yield path
+            yield Found(path)
 
 
-def _below(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as found:
-        # A link to a folder is not followed: it may lead back.
-        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+def _below(folder: str, without: Collection[str]) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as found:
+            # A link to a folder is not followed: it may lead back.
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+    except OSError as exc:
+        yield Found(folder, exc)
+        return
     for name, is_folder in names:
         path = os.path.join(folder, name)
         if is_folder:
-            yield from _below(path)
+            if not without or os.path.realpath(path) not in without:
+                yield from _below(path, without)
         elif os.path.splitext(name)[1].lower() in (*PICTURES, PDF) and os.path.isfile(path):
-            yield path
+            yield Found(path)
 
 
-def pages(path: str, wanted: Callable[[Page], bool], dpi: int = DPI) -> Iterator[Page]:
+def pages(found: Found, wanted: Callable[[Page], bool], dpi: int = DPI) -> Iterator[Page]:
     """The pages of a file that are ``wanted``; a PDF's are drawn when their turn comes.
 
-    A PDF that can't be opened is one page with an error; so is each page of one that can't be drawn.
+    A folder that can't be looked into and a PDF that can't be opened are one page with an error; so is each page of
+    a PDF that can't be drawn.
     """
-    if os.path.splitext(path)[1].lower() == PDF:
+    path = found.path
+    if found.error is not None:
+        yield _failed(Page(path), found.error)
+    elif os.path.splitext(path)[1].lower() == PDF:
         yield from _drawn(path, wanted, dpi)
     elif wanted(page := Page(path)):
         yield page
@@ -82,6 +101,8 @@ def _drawn(path: str, wanted: Callable[[Page], bool], dpi: int) -> Iterator[Page
                 yield Page(path, number + 1, _picture(document, number, dpi))
             except pypdfium2.PdfiumError as exc:
                 yield _failed(page, exc)
+            except MemoryError:
+                yield _failed(page, MemoryError(f"it is too large to be drawn at {dpi} dpi"))
     finally:
         document.close()
 

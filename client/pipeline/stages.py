@@ -30,16 +30,22 @@ class Known(NamedTuple):
 
 
 def reading(model: Model) -> Stage:
-    """``lines`` from top to bottom: "text", "score" and "box", four corners [x, y]."""
+    """``lines`` from top to bottom: "text", "score" and "box", four corners [x, y], where the model tells it."""
 
     def ocr(page: Page) -> None:
-        found = sorted(model.ocr(page.image), key=lambda line: float(line["position"][0][1]))
-        page["lines"] = [
-            {"text": line["text"], "score": float(line["score"]), "box": np.asarray(line["position"]).tolist()}
-            for line in found
-        ]
+        page["lines"] = [_line(line) for line in sorted(model.ocr(page.image), key=_top)]
 
     return ocr
+
+
+def _top(line: Mapping[str, Any]) -> float:
+    """Where a line begins; of a model that does not tell they are in order."""
+    return float(line["position"][0][1]) if "position" in line else 0.0
+
+
+def _line(line: Mapping[str, Any]) -> dict[str, Any]:
+    box = {"box": np.asarray(line["position"]).tolist()} if "position" in line else {}
+    return {"text": line["text"], "score": float(line["score"]), **box}
 
 
 def translating(model: Model) -> Stage:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-# Seconds; fine enough for a quantile that is a quarter off at most.
-BOUNDS: Final = tuple(round(digit * 10.0**power, 6) for power in range(-5, 2) for digit in (1, 1.5, 2, 3, 5, 7))
+# Seconds, to two hours; fine enough for a quantile that is a quarter off at most.
+BOUNDS: Final = tuple(round(digit * 10.0**power, 6) for power in range(-5, 4) for digit in (1, 1.5, 2, 3, 5, 7))
 SIZE: Final = len(BOUNDS) + 1  # the last bucket is for what took longer than any bound
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of batches, in calls; the last bucket is for larger ones
