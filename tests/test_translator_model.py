@@ -195,6 +195,20 @@ def test_a_text_longer_than_the_model_takes_is_translated_sentence_by_sentence(o
         assert translated
 
 
+def test_the_code_of_a_language_is_before_each_piece_of_a_long_text(onnx: TranslatorModel) -> None:
+    some = sentences(40)
+    for code in (">>zh<< ", ">>zh<<"):
+        rows = onnx.work("translate", [code + " ".join(some)]).rows
+        assert [list(row) for row in rows] == onnx.tokenize([f">>zh<< {each}" for each in some])
+    for text in ("cat " * 25_000, "x" * 5_000):  # without sentences; a row never exceeds what the model takes
+        rows = onnx.work("translate", [f">>zh<< {text}"]).rows
+        (code, *_), *_ = onnx.tokenize([">>zh<<"])
+        assert {row[0] for row in rows} == {code} and max(map(len, rows)) <= onnx.longest
+    # no code, for the tokenizer, but text and the end of a text
+    *_, last = onnx.work("translate", [f">>a</s>b<< {' '.join(some)}"]).rows
+    assert [list(last)] == onnx.tokenize(some[-1:])
+
+
 WRONG: list[tuple[Any, type[Exception]]] = [(None, TypeError), (3, TypeError), ([None], TypeError), ([b"a"], TypeError)]
 
 
