@@ -175,6 +175,24 @@ def test_settings_are_each_objects_own(pair: Pair) -> None:
     close(other.generate(ids, generation_config=module.GenerationConfig(num_beams=1, max_length=128)), usual)
 
 
+def test_the_count_of_new_tokens_wins_over_the_length_whoever_sets_either(pair: Pair) -> None:
+    ours, theirs = (pickle.loads(pickle.dumps(each.model)) for each in (pair.ours, pair.theirs))
+    both_of = pair.ours.tokenizer(sentences(3), return_tensors="pt", padding=True)
+    for settings in ({"max_new_tokens": 3}, {"max_length": 6}, {"max_new_tokens": 3, "max_length": 2}):
+        for model in (ours, theirs):
+            model.generation_config.update(**settings)
+        for options in (
+            {},
+            {"max_length": 30},
+            {"max_new_tokens": 7},
+            {"max_new_tokens": 7, "max_length": 30},
+            {"max_length": 30, "max_new_tokens": 7},
+            {"max_length": 3, "max_new_tokens": 7},
+            {"max_new_tokens": None, "max_length": 9},
+        ):
+            close(ours.generate(**both_of, **options), theirs.generate(**both_of, **options))
+
+
 def test_the_pipeline_gives_what_programs_for_version_4_expect(server: Server) -> None:
     translate = pipeline("translation_en_to_zh", model=folder(), device=-1)
     texts = sentences(40)
