@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from sharedmodel.errors import HostUnavailable, UnknownObject
+from sharedmodel.outside import refers_outside
 
 from .again import DIRECTORY
 from .host import Host, connect
@@ -23,7 +24,6 @@ from .model import Model
 T = TypeVar("T")
 
 _UNKNOWN: Final = "-"  # the digest of what can't be compared by content
-_LOCATION: Final = b"\x0a\x08location\x12"  # as protobuf has an entry of that key
 _STEM: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -160,8 +160,3 @@ def _looked_at(path: str) -> dict[str, Any]:
             return {"size": size, "digest": hashlib.file_digest(file, "sha256").hexdigest()}
     except OSError:
         return {"size": None, "digest": _UNKNOWN}
-
-
-def refers_outside(model: bytes | mmap.mmap) -> bool:
-    """Whether an ONNX model seems to have weights in other files: it names their location."""
-    return model.find(_LOCATION) >= 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from sharedmodel.errors import LoadFailed, RemoteError
+from sharedmodel.errors import LoadFailed, RemoteError, RemoteTraceback
 
 Twin = Callable[[str, str], Exception | None]
 """From the qualified name of a class and a message to the exception, or None for a class of nobody's."""
@@ -19,7 +19,7 @@ def as_the_library(twin: Twin) -> Iterator[None]:
     try:
         yield
     except LoadFailed as exc:
-        _raise(exc, twin(exc.type_name, exc.text) or builtin(exc.type_name, exc.text))
+        _raise(exc, twin(exc.type_name, exc.text) or builtin(exc.type_name, exc.text), str(exc))
     except RemoteError as exc:
         name = exc.type_name.rpartition(".")[2]
         _raise(exc, twin(exc.type_name, str(exc).removeprefix(f"{name}: ")))
@@ -41,7 +41,10 @@ def builtin(type_name: str, text: str) -> Exception | None:
         return None
 
 
-def _raise(exc: Exception, instead: Exception | None) -> NoReturn:
+def _raise(exc: Exception, instead: Exception | None, load_failed: str = "") -> NoReturn:
     if instead is None:
         raise exc
-    raise instead from exc.__cause__
+    cause = exc.__cause__
+    if load_failed:  # or nobody could tell it from what a call may raise
+        cause = RemoteTraceback(cause.text if isinstance(cause, RemoteTraceback) else "", load_failed)
+    raise instead from cause

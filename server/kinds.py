@@ -4,6 +4,7 @@ exposed      the methods that clients may call
 idempotent   those that may simply be run again after a crash
 default      the one that `sharedmodel call MODEL` means
 files        arguments that are files: position and name; clients read them with their own rights
+files_where  options with which that is so; without: always
 paths        options that are files of the host's
 threads      whether its constructor takes `threads`, processors that one call may use
 runs         methods that run the model, and wait for their turn; the others tell something at once
@@ -30,6 +31,7 @@ class Kind(NamedTuple):
     exposed: tuple[str, ...]
     default: str
     files: Mapping[str, tuple[int | str, ...]] = MappingProxyType({})
+    files_where: Mapping[str, Any] = MappingProxyType({})
     paths: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     isolate: bool = False
@@ -43,6 +45,12 @@ class Kind(NamedTuple):
     def idempotent(self) -> tuple[str, ...]:
         """Inference leaves nothing behind: all of it."""
         return self.exposed
+
+    def files_of(self, options: Mapping[str, Any]) -> dict[str, list[int | str]]:
+        """The arguments of each method that are files, of a model with these options."""
+        if any(options.get(name) != value for name, value in self.files_where.items()):
+            return {}
+        return {method: [*places] for method, places in self.files.items()}
 
 
 # Two runs at once: while one is inside onnxruntime, the Python of another goes on. More would take turns at the
@@ -160,6 +168,8 @@ DETAILS: Mapping[str, Kind] = MappingProxyType(
         "pipeline": Kind(
             exposed=("call", "card"),
             default="call",
+            files={"call": (0, "inputs")},
+            files_where={"task": "image-classification"},
             paths=("path", "cache_folder"),
             threads=True,
             runs=("call",),

@@ -78,7 +78,7 @@ def _of_kind(name: str, kind: str, options: dict[str, Any]) -> Leased:
         "kind": kind,
         "state": "ready",
         "default": details.default,
-        "files": {method: list(places) for method, places in details.files.items()},
+        "files": details.files_of(options),
     }
     return leased
 

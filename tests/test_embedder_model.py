@@ -20,6 +20,7 @@ from sharedmodel.server.models.embedder import EmbedderModel  # noqa: E402
 from sharedmodel.server.models.embedding import export  # noqa: E402
 from sharedmodel.server.models.embedding.packing import runs  # noqa: E402
 from sharedmodel.server.models.embedding.pooling import MODES, pooled  # noqa: E402
+from sharedmodel.server.models.made import VARIABLE, run_maker  # noqa: E402
 from sharedmodel.server.scheduling.batching import Request  # noqa: E402
 
 CLOSE = 1e-6
@@ -170,6 +171,40 @@ def test_a_graph_is_made_once_and_kept_by_content(tmp_path: Path, monkeypatch: p
     shutil.copytree(minilm(), copied)
     monkeypatch.setattr(export, "_make", lambda *_: pytest.fail("made again"))
     assert export.exported(str(copied)) == made
+
+
+def test_graphs_whose_weights_lie_in_files_named_after_them_do_not_share_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+    import torch
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(export, "_make", lambda *words: run_maker("tests.spread_export", "no graph", *words))
+    ids = np.array([[5, 6, 7]])
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    models = [tiny(tmp_path / name) for name in "ab"]
+    graphs = [export.exported(str(tmp_path / name)) for name in "ab"]
+    for model, graph in zip(models, graphs, strict=True):
+        (found,) = onnxruntime.InferenceSession(graph).run(None, feed)
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(ids)).last_hidden_state.numpy()
+        np.testing.assert_allclose(found, expected, atol=TOKEN_CLOSE, rtol=0)
+
+
+def tiny(folder: Path) -> Any:
+    """A model with random weights, and its folder."""
+    import transformers
+    from safetensors.torch import save_file
+
+    config = transformers.BertConfig(
+        vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=16,
+    )  # fmt: skip
+    model = transformers.BertModel(config).eval()
+    config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    return model
 
 
 def test_what_is_no_model_or_not_carried_says_so(tmp_path: Path) -> None:

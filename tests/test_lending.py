@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rapidocr")
+onnxruntime = pytest.importorskip("onnxruntime")
 
-from sharedmodel.errors import BadArgument
-from sharedmodel.server.models.lending import Lent, patient
+from sharedmodel.errors import BadArgument  # noqa: E402
+from sharedmodel.server.models import lending  # noqa: E402
+from sharedmodel.server.models.lending import Lent, patient  # noqa: E402
+from sharedmodel.server.models.rapid import own_engine  # noqa: E402
+from tests import onnx_graphs as graphs  # noqa: E402
 
 
 class Engine:
@@ -24,6 +32,45 @@ def lent(threads: int | None, made: list[int], copyable: bool = True) -> Lent:
         return Engine(count)
 
     return Lent(make, threads, lambda engine, options: engine, "reading", lambda engine: copyable)
+
+
+def holding(graph: bytes) -> Lent:
+    """What holds a session as RapidOCR's engines do."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return Lent(lambda _: SimpleNamespace(session=SimpleNamespace(session=session)), 1, own_engine, "reading")
+
+
+def test_a_run_that_fails_is_logged_by_the_host_and_not_by_onnxruntime(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = {"x": np.zeros(4, np.float32), "to": np.array([3, 5])}
+    with (
+        holding(graphs.reshape()).to_call() as engine,
+        pytest.raises(Exception, match="cannot be reshaped"),
+    ):
+        engine.session.session.run(None, feed)
+    assert "cannot be reshaped" in caplog.text and capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_is_cancelled_is_logged_by_nobody(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def soon(stop: Callable[[], None]) -> Iterator[None]:
+        timer = threading.Timer(0.2, stop)
+        timer.start()
+        yield
+        timer.join()
+
+    monkeypatch.setattr(lending, "on_cancel", soon)
+    feed = {"limit": np.array(10**9), "x": np.zeros(1, np.float32)}
+    with (
+        pytest.raises(RuntimeError, match="cancelled while reading"),
+        holding(graphs.counting()).to_call() as engine,
+        pytest.raises(Exception, match="terminate flag"),
+    ):
+        engine.session.session.run(None, feed)
+    assert not caplog.text and capfd.readouterr() == ("", "")
 
 
 def test_a_call_that_is_alone_has_all_threads_and_those_beside_it_one_each() -> None:

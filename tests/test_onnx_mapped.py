@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from onnx import load, save_model
+from onnx import TensorProto, ValueInfoProto, helper, load, load_from_string, save_model
 
+from sharedmodel.client.backing import Wanted
+from sharedmodel.outside import refers_outside
 from sharedmodel.server.models.made import VARIABLE
 from sharedmodel.server.models.onnx import OnnxModel
 from sharedmodel.server.models.onnx_mapped import mapped
@@ -73,6 +75,38 @@ def test_one_whose_weights_are_outside_already_is_taken_as_it_is(path: Path, tmp
     save_model(load(path), outside, save_as_external_data=True, location="outside.bin")
     assert mapped(str(outside)) == str(outside)
     assert OnnxModel(str(outside), threads=1, mapped=True).run(None, {"x": X})[0].shape == (2, 64)
+
+
+@pytest.mark.parametrize("called", ["input", "output", "between", "weights"])
+def test_what_is_called_a_location_is_no_file(tmp_path: Path, called: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(with_a_location(called))
+    assert not refers_outside(path.read_bytes()) and mapped(str(path)) != str(path)
+    (file,) = Wanted.of("onnx", {}, {"path": str(path)}).with_digests().files.values()
+    assert len(file["digest"]) == 64
+
+
+@pytest.mark.parametrize("called", ["input", "output", "between", "weights"])
+@pytest.mark.parametrize("name", ["w", "0.bin", "weights of a model" * 8])
+def test_weights_outside_are_found_whatever_they_are_called(tmp_path: Path, called: str, name: str) -> None:
+    path = tmp_path / "net.onnx"
+    save_model(load_from_string(with_a_location(called)), path, save_as_external_data=True, location=name)
+    assert refers_outside(path.read_bytes()) and mapped(str(path)) == str(path)
+
+
+def with_a_location(called: str) -> bytes:
+    """y = x @ w, one of whose names is "location"."""
+    x, w, between, y = ("location" if called == each else each for each in ("input", "weights", "between", "output"))
+
+    def info(name: str) -> ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ("n", 64))
+
+    nodes = [helper.make_node("MatMul", [x, w], [between]), helper.make_node("Identity", [between], [y])]
+    model = load_from_string(onnx_graphs.build(nodes, [info(x)], [info(y)], {w: np.ones((64, 64), np.float32)}))
+    model.graph.value_info.append(info(between))
+    helper.set_model_props(model, {"location": "nowhere"})
+    return bytes(model.SerializeToString())
 
 
 def test_what_can_not_be_mapped_is_refused(path: Path, tmp_path: Path) -> None:

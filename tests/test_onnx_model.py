@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 ort = pytest.importorskip("onnxruntime")
 
-from sharedmodel.server.models import onnx, onnx_binding  # noqa: E402
+from sharedmodel.server.models import onnx, onnx_binding, onnx_graph  # noqa: E402
 from sharedmodel.server.models.onnx import OnnxModel  # noqa: E402
 from tests import onnx_graphs as graphs  # noqa: E402
 
@@ -177,15 +178,16 @@ def test_many_threads_share_one_model() -> None:
         list(pool.map(check, range(400)))
 
 
+@contextmanager
+def soon(callback: Callable[[], None]) -> Iterator[None]:
+    timer = threading.Timer(0.2, callback)
+    timer.start()
+    yield
+    timer.join()
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_cancelling_stops_a_model_that_runs(monkeypatch: pytest.MonkeyPatch, warm: bool) -> None:
-    @contextmanager
-    def soon(callback: Callable[[], None]) -> Iterator[None]:
-        timer = threading.Timer(0.2, callback)
-        timer.start()
-        yield
-        timer.join()
-
     model = OnnxModel(graphs.counting(), threads=1)
     x = np.zeros(1, np.float32)
     if warm:
@@ -195,6 +197,17 @@ def test_cancelling_stops_a_model_that_runs(monkeypatch: pytest.MonkeyPatch, war
     with pytest.raises(Exception, match="terminate flag"):
         model.run(None, {"limit": np.array(10**9), "x": x})
     assert time.monotonic() - start >= 0.2
+
+
+def test_a_run_of_an_adapters_own_graph_that_is_cancelled_writes_nothing_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "counting.onnx").write_bytes(graphs.counting())
+    graph = onnx_graph.Graph(str(tmp_path / "counting.onnx"), threads=1, providers=["CPUExecutionProvider"])
+    monkeypatch.setattr(onnx_graph, "on_cancel", soon)
+    with pytest.raises(Exception, match="terminate flag"):
+        graph.run(["y"], {"limit": np.array(10**9), "x": np.zeros(1, np.float32)})
+    assert capfd.readouterr() == ("", "")
 
 
 def test_metadata_are_plain_values() -> None:

@@ -25,6 +25,7 @@ for needed in ("torch", "transformers", "tokenizers", "PIL"):
 from scripts.tiny_models import heads  # noqa: E402
 from sharedmodel.client import connect  # noqa: E402
 from sharedmodel.client.transformers import pipeline  # noqa: E402
+from sharedmodel.errors import BadArgument  # noqa: E402
 from sharedmodel.server.matching import Wanted, find  # noqa: E402
 from sharedmodel.server.settings import ModelSettings  # noqa: E402
 from tests import both, doc_pages  # noqa: E402
@@ -162,6 +163,55 @@ def test_pictures_are_classified_as_the_library_does_it(pairs: dict[str, Pair], 
         pair.alike(lambda each, options=options: each([picture, picture], **options))
     with pytest.raises(NotImplementedError, match="by its URL is not carried"):
         pair.ours("https://example.org/a.png")
+
+
+def test_a_picture_that_is_named_is_opened_by_the_client_and_never_by_the_host(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    pipeline("image-classification", model=heads.folder("image-classification"))
+    with connect() as host:
+        (name,) = (name for name in host.models() if name.startswith("pipeline-image_classification"))
+        model = host.model(name)
+        monkeypatch.chdir(tmp_path)  # which is not the host's folder
+        given = (tmp_path / "a.png").read_bytes()
+        expected = model.call(given)
+        assert model.call("a.png") == model.call(Path("a.png")) == model.call(inputs="a.png") == expected
+        assert model.call(["a.png", given]) == [expected] * 2
+        for missing in ("/no/such.png", "https://example.org/a.png"):
+            with pytest.raises(FileNotFoundError, match=missing):
+                model.call(missing)
+        # A client of another make sends what it likes.
+        monkeypatch.setattr(model, "_info", {**model._info, "files": {}})
+        for args in (
+            [str(tmp_path / "a.png")],
+            [[given, str(tmp_path / "a.png")]],
+            ["https://example.org/a.png"],
+            [given, {"images": str(tmp_path / "a.png")}],
+        ):
+            with pytest.raises(BadArgument):
+                model.call(*args)
+
+
+def test_a_text_is_never_taken_for_a_file(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat").write_text("dog")
+    with connect() as host:
+        pipeline("text-classification", model=heads.folder("text-classification"))
+        (name,) = (name for name in host.models() if name.startswith("pipeline-text_classification"))
+        assert host.model(name).call("cat") != host.model(name).call("dog")
+
+
+def test_no_caller_starts_processes_in_the_host(server: Server) -> None:
+    pipeline("text-classification", model=heads.folder("text-classification"))
+    with connect() as host:
+        (name,) = (name for name in host.models() if name.startswith("pipeline-text_classification"))
+        model = host.model(name)
+        assert model.call(TEXTS, {"num_workers": 0}) == model.call(TEXTS)
+        with pytest.raises(BadArgument, match="num_workers"):
+            model.call(TEXTS, {"num_workers": 1})
 
 
 def test_questions_are_answered_out_of_their_context(server: Server) -> None:

@@ -175,6 +175,37 @@ def test_settings_are_each_objects_own(pair: Pair) -> None:
     close(other.generate(ids, generation_config=module.GenerationConfig(num_beams=1, max_length=128)), usual)
 
 
+def test_the_count_of_new_tokens_wins_over_the_length_whoever_sets_either(pair: Pair) -> None:
+    ours, theirs = (pickle.loads(pickle.dumps(each.model)) for each in (pair.ours, pair.theirs))
+    both_of = pair.ours.tokenizer(sentences(3), return_tensors="pt", padding=True)
+    for settings in ({"max_new_tokens": 3}, {"max_length": 6}, {"max_new_tokens": 3, "max_length": 2}):
+        for model in (ours, theirs):
+            model.generation_config.update(**settings)
+        for options in (
+            {},
+            {"max_length": 30},
+            {"max_new_tokens": 7},
+            {"max_new_tokens": 7, "max_length": 30},
+            {"max_length": 30, "max_new_tokens": 7},
+            {"max_length": 3, "max_new_tokens": 7},
+            {"max_new_tokens": None, "max_length": 9},
+        ):
+            close(ours.generate(**both_of, **options), theirs.generate(**both_of, **options))
+
+
+class TextsOf:
+    """A data set, as torch has them: nothing says where it ends but its length."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, number: int) -> str:
+        return self._texts[number % len(self)]
+
+
 def test_the_pipeline_gives_what_programs_for_version_4_expect(server: Server) -> None:
     translate = pipeline("translation_en_to_zh", model=folder(), device=-1)
     texts = sentences(40)
@@ -184,6 +215,7 @@ def test_the_pipeline_gives_what_programs_for_version_4_expect(server: Server) -
     assert right >= 38
     assert translate(texts[0]) == [found[0]] and translate([]) == []
     assert list(translate(text for text in texts[:3])) == [[each] for each in found[:3]]
+    assert list(translate(TextsOf(texts[:3]))) == [[each] for each in found[:3]]
     several = translate(texts[:2], num_beams=4, num_return_sequences=3)
     assert [len(each) for each in several] == [3, 3] and several[0][0] == found[0]
     assert translate(texts[:1], truncation=True) == found[:1]

@@ -101,6 +101,9 @@ OPTIONS: list[dict[str, Any]] = [
     {"num_beams": 4, "max_length": 9},
     {"num_beams": 1, "max_length": 9},
     {"max_new_tokens": 5},
+    {"max_new_tokens": 5, "max_length": 30},
+    {"max_length": 4, "max_new_tokens": 9},
+    {"max_length": 9, "max_new_tokens": None},
     {"num_beams": 3, "early_stopping": True, "length_penalty": 0.6},
     {"num_beams": 2, "early_stopping": "never", "length_penalty": 1.5, "max_length": 30},
     {"num_beams": 4, "num_return_sequences": 3},
@@ -195,6 +198,20 @@ def test_a_text_longer_than_the_model_takes_is_translated_sentence_by_sentence(o
         assert translated
 
 
+def test_the_code_of_a_language_is_before_each_piece_of_a_long_text(onnx: TranslatorModel) -> None:
+    some = sentences(40)
+    for code in (">>zh<< ", ">>zh<<"):
+        rows = onnx.work("translate", [code + " ".join(some)]).rows
+        assert [list(row) for row in rows] == onnx.tokenize([f">>zh<< {each}" for each in some])
+    for text in ("cat " * 25_000, "x" * 5_000):  # without sentences; a row never exceeds what the model takes
+        rows = onnx.work("translate", [f">>zh<< {text}"]).rows
+        (code, *_), *_ = onnx.tokenize([">>zh<<"])
+        assert {row[0] for row in rows} == {code} and max(map(len, rows)) <= onnx.longest
+    # no code, for the tokenizer, but text and the end of a text
+    *_, last = onnx.work("translate", [f">>a</s>b<< {' '.join(some)}"]).rows
+    assert [list(last)] == onnx.tokenize(some[-1:])
+
+
 WRONG: list[tuple[Any, type[Exception]]] = [(None, TypeError), (3, TypeError), ([None], TypeError), ([b"a"], TypeError)]
 
 
@@ -225,6 +242,13 @@ def test_a_caller_that_gives_up_ends_its_run_between_two_tokens(
     with pytest.raises(Cancelled):
         onnx.translate(sentences(1))
     assert len([*steps]) == 999  # it was asked once more, and no further
+
+
+def test_calls_that_may_generate_as_much_run_together(theirs: Library) -> None:
+    rules = Rules.of_folder(folder())
+    told = rules.merged({"max_length": 10})
+    assert told == rules.merged({"max_new_tokens": 9, "max_length": 30}) != rules.merged({"max_new_tokens": 10})
+    assert hash(told) == hash(rules.merged({"max_new_tokens": 9}))
 
 
 def test_settings_that_are_wrong_or_not_carried_are_refused_by_name(theirs: Library) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sharedmodel import errors
+from sharedmodel.client.raising import as_the_library
 from sharedmodel.client.web import BAD_PICTURE, ErrorAnswers, Models, answer_of
 from sharedmodel.errors import Overloaded, RemoteError, RemoteTraceback
 from tests.servers import ECHO, release, running_server, watching
@@ -68,6 +69,24 @@ def test_what_a_model_raises_for_bad_input_is_422_and_the_applications_own_is_no
     for exc in (broken, _of_the_model(OSError("truncated"))):
         answer = answer_of(exc, BAD_PICTURE)
         assert answer is not None and answer.status == 422
+
+
+def test_a_model_that_can_t_be_loaded_is_503_whatever_a_stand_in_raises_in_its_place() -> None:
+    failed = errors.LoadFailed("the model m failed: ValueError: no weights", "builtins.ValueError", "no weights")
+    failed.__cause__ = RemoteTraceback("in the host")
+    for found in (failed, _raised_by_a_stand_in(failed)):
+        answer = answer_of(found)
+        assert answer is not None and answer.status == 503
+        assert json.loads(answer.body) == {"error": "load-failed", "detail": str(failed)}
+    assert type(found) is ValueError and str(found) == "no weights" and "in the host" in str(found.__cause__)
+    again = answer_of(_raised_by_a_stand_in(_of_the_model(ValueError("bad"))))
+    assert again is not None and again.status == 422
+
+
+def _raised_by_a_stand_in(exc: Exception) -> Exception:
+    with pytest.raises(Exception) as found, as_the_library(lambda name, text: None):
+        raise exc
+    return found.value
 
 
 def _answered(app: Callable[..., Any]) -> list[dict[str, Any]]:

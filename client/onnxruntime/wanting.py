@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from sharedmodel.client.backing import Wanted, file_path, refers_outside
+from sharedmodel.client.backing import Wanted, file_path
+from sharedmodel.outside import refers_outside
 
 from .capi.onnxruntime_pybind11_state import raised
 from .options import SessionOptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
@@ -14,6 +13,7 @@ from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse
 
 from . import pictures
+from .data_sets import streamed
 from .encoding import listed
 
 _MOST: Final = 16  # inputs in one call, which nobody else's come in between
@@ -42,8 +42,8 @@ class Pipeline(StandIn):
         """
         inputs, options = self._renamed(inputs, options)
         settings = {**self._options, **_read(self.task, options)}
-        if isinstance(inputs, types.GeneratorType) or _is_data_set(inputs):
-            return self._streamed(inputs, settings)
+        if (stream := streamed(inputs)) is not None:
+            return self._streamed(stream, settings)
         found = self._found(inputs, settings)
         # For one text it gives a list, unless the call says how many labels; that the object does, it overlooks.
         overlooked = "top_k" in self._options and "top_k" not in options and isinstance(inputs, str)
@@ -107,11 +107,6 @@ def _read(task: str, options: dict[str, Any]) -> dict[str, Any]:
         if name not in _IGNORED:
             found[name] = value
     return found
-
-
-def _is_data_set(inputs: Any) -> bool:
-    plain = isinstance(inputs, str | list | tuple | dict | np.ndarray | bytes)
-    return not plain and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__") and not hasattr(inputs, "shape")
 
 
 def _parts(inputs: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sharedmodel.client.front import StandIn
 from sharedmodel.client.refusing import refuse
 from sharedmodel.client.texts import parts
 
+from .data_sets import streamed
 from .marian import MarianMTModel, plain
 from .tokenizer import MarianTokenizer, texts_of
 from .wanting import twin_of
@@ -42,13 +42,13 @@ class TranslationPipeline(StandIn):
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """[{"translation_text": …}] of a text; of several texts one dict each, in a list; with more than one
-        `num_return_sequences` a list of dicts each. Of a generator, another one.
+        `num_return_sequences` a list of dicts each. Of a generator or a data set, a generator.
 
         Options are those of `generate`; ``return_tensors``: {"translation_token_ids": tensor} instead;
         ``truncation``: texts are cut at the longest that the tokenizer names; ``batch_size``: texts in one call.
         """
-        if isinstance(inputs, types.GeneratorType):
-            return self._streamed(inputs, options)
+        if (stream := streamed(inputs)) is not None:
+            return self._streamed(stream, options)
         if not isinstance(inputs, str | list):
             raise ValueError(
                 f" `args[0]`: {inputs} have the wrong format. The should be either of type `str` or type `list`"

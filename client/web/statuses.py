@@ -5,7 +5,8 @@
             what a model raises for bad input
     503     Overloaded, NotEnoughMemory,           nobody's: sent again after `Retry-After` it may succeed
             HostLost, Cancelled
-    503     LoadFailed                             the model's: it can't be loaded
+    503     LoadFailed, and what a stand-in        the model's: it can't be loaded
+            raises in its place
     504     DeadlineExceeded, Stuck                nobody's, or the model's: it took too long
 
 All else is a mistake of the application or of the model, and stays the framework's affair: 500 as a rule.
@@ -77,6 +78,9 @@ def answer_of(exc: BaseException, bad_input: Collection[str] = BAD_INPUT) -> Ans
         for kind, status, again in _STATUSES:
             if isinstance(exc, kind):
                 return _answer(status, exc.code, str(exc), getattr(exc, "retry_after", _RETRY) if again else None)
+    cause = exc.__cause__
+    if isinstance(cause, RemoteTraceback) and cause.load_failed:
+        return _answer(503, LoadFailed.code, cause.load_failed, None)
     if _is_refusal(exc, bad_input):
         return _answer(422, "bad-input", str(exc) or type(exc).__name__, None)
     return None

@@ -16,6 +16,7 @@ from typing import Any
 
 from sharedmodel.errors import BadArgument
 from sharedmodel.reply import on_cancel
+from sharedmodel.server.models.onnx_options import FATAL
 from sharedmodel.server.models.widths import Widths
 
 _patching = threading.Lock()
@@ -105,6 +106,7 @@ class Lent:
                 yield self.wide
             return
         options = self._options()
+        options.log_severity_level = FATAL
 
         def stop() -> None:
             options.terminate = True

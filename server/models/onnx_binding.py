@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sharedmodel.reply import empty
+from sharedmodel.server.models.onnx_options import FATAL
 from sharedmodel.server.models.shapes import Key, ShapeBook
 
 # Element types that can be bound by address; the rest (strings, bfloat16, 4-bit ...) run plainly.
@@ -37,8 +38,6 @@ _BINDABLE = {
 _TERMINATED = "terminate flag being set to true"
 _IN_PLACE = "Error in execution: "
 _FAILED = "[ONNXRuntimeError] : 1 : FAIL : "
-# RunOptions' own levels: 2 warns, 4 reports only what ends the process.
-_FATAL = 4
 
 Array = np.ndarray[Any, Any]
 Wanted = list[tuple[str, int, np.dtype[Any]]]
@@ -69,7 +68,7 @@ class BoundSession:
         key = tuple([array.shape for array in arrays])
         level = options.log_severity_level
         # A failure in place is not yet the caller's: the plain run after it reports it.
-        options.log_severity_level = _FATAL
+        options.log_severity_level = FATAL
         try:
             return self._run_in_place(arrays, wanted, options, key)
         except Exception as exc:

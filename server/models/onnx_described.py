@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sharedmodel.server.models.onnx_binding import nbytes, zeros
+from sharedmodel.server.models.onnx_options import FATAL
 
 _CANARY_MOST: Final = 64 << 20  # bytes
-_FATAL: Final = 4
 
 
 class Described:
@@ -85,7 +85,7 @@ class Described:
             return None
         # Ones need not fit together, and nothing said of its shape may mean that any is fine.
         sure = all(arg.shape and all(isinstance(dim, int) for dim in arg.shape) for arg in given)
-        options = {} if sure else {"log_severity_level": _FATAL}  # a failure that proves nothing is no news
+        options = {} if sure else {"log_severity_level": FATAL}  # a failure that proves nothing is no news
         return {"method": "run", "args": (None, feed, options), "tentative": not sure}
 
 

@@ -12,7 +12,7 @@ from sharedmodel.tensor import Array
 from ..machine.seat import Seat
 from .onnx_arena import Arena
 from .onnx_device import arenas, check_begun, providers_on
-from .onnx_options import session_options
+from .onnx_options import FATAL, session_options
 
 _PROCESSORS: Final = Seat()
 
@@ -41,6 +41,7 @@ class Graph:
         Raises what onnxruntime does, where the caller gives up too.
         """
         options = self._options()
+        options.log_severity_level = FATAL
         options.only_execute_path_to_fetches = only
         if noted:
             self._arena.begins(options, feed.values())

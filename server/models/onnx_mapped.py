@@ -15,13 +15,14 @@ import sys
 from types import MappingProxyType
 from typing import Final
 
+from sharedmodel.outside import refers_outside
+
 from .made import digest, kept, run_maker
 
 ENTRIES: Final = MappingProxyType({"session.disable_prepacking": "1"})
 _GRAPH: Final = "model.onnx"
 _WEIGHTS: Final = "weights.bin"
 _LEAST: Final = "1024"  # bytes of a tensor that goes there
-_LOCATION: Final = b"\x0a\x08location"  # how onnx.proto's external_data names a file
 
 
 def mapped(path: str) -> str:
@@ -40,7 +41,7 @@ def _is_outside(path: str) -> bool:
         if not os.fstat(file.fileno()).st_size:
             return True  # onnxruntime says what is wrong with it
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return data.find(_LOCATION) >= 0
+            return refers_outside(data)
 
 
 def _split(path: str, folder: str) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Optimization = Literal["none", "basic", "extended", "layout", "all"]
 Spinning = bool | Literal["run"]
@@ -26,6 +26,9 @@ _RUN_OPTIONS = (
     "only_execute_path_to_fetches",
     "terminate",
 )
+# RunOptions' own levels: 2 warns, 4 reports only what ends the process. onnxruntime reports on stderr, in colours,
+# and knows nothing of the format of a host's log; a run that fails raises what it reports.
+FATAL: Final = 4
 _EARLY_MOST = 256
 ONE_ARENA = "session.use_env_allocators"
 _REGISTERING = threading.Lock()

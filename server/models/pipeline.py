@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from sharedmodel.errors import BadArgument
+
 from . import hub
 from .answering import Answering
 from .torch_device import TorchDevice
@@ -24,12 +26,13 @@ Task = Literal[
     "text-classification", "token-classification", "question-answering", "image-classification", "feature-extraction"
 ]
 
+_PICTURES: Final = "image-classification"
 _PROBES: Final[Mapping[str, Any]] = {
     "text-classification": "a",
     "token-classification": "a",
     "feature-extraction": "a",
     "question-answering": {"question": "a", "context": "a"},
-    "image-classification": np.zeros((32, 32, 3), np.uint8),
+    _PICTURES: np.zeros((32, 32, 3), np.uint8),
 }
 
 
@@ -77,13 +80,15 @@ class PipelineModel:
         """What the pipeline gives for one input, or for a list of them.
 
         Pictures are arrays (height, width, 3) of uint8, the bytes of a file, or {"rgb": such an array} for one
-        that was a picture of PIL's. Features are arrays (1, tokens, size). ``options`` are the pipeline's own.
+        that was a picture of PIL's; a path or a URL is refused: the host opens nothing for its callers. Features are
+        arrays (1, tokens, size). ``options`` are the pipeline's own, but for processes to be started
+        (``num_workers``). Raises BadArgument for what is refused.
         """
         pipeline = self._pipeline
         if pipeline is None:
             raise RuntimeError("this model is closed")
-        options = dict(options or {})
-        if self._task == "image-classification":
+        options = _checked(self._task, options or {})
+        if self._task == _PICTURES:
             inputs = [_picture(each) for each in inputs] if isinstance(inputs, list) else _picture(inputs)
         if self._task == "feature-extraction":
             options["return_tensors"] = True
@@ -125,9 +130,22 @@ def _loaded(task: str, folder: str, threads: int | None, device: TorchDevice) ->
     return transformers.pipeline(task, model=folder, device=device.name)
 
 
+def _checked(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    if options.get("num_workers"):
+        raise BadArgument("num_workers is not a caller's to choose: it would start processes in the host")
+    if task == _PICTURES and "images" in options:
+        raise BadArgument("images is the first argument, and no option")
+    return dict(options)
+
+
 def _picture(given: Any) -> Any:
     from PIL import Image
 
+    if isinstance(given, str):
+        raise BadArgument(
+            "a picture is the bytes of a file, an array (height, width, 3) of uint8, or {'rgb': such an array}; the"
+            " host opens no path and no URL for its callers"
+        )
     if isinstance(given, bytes | bytearray | memoryview):
         return Image.open(io.BytesIO(given))
     if isinstance(given, dict) and given.keys() == {"rgb"}:

@@ -37,6 +37,7 @@ BUNDLED: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _importing = threading.Lock()
+logger = logging.getLogger("sharedmodel.host")
 
 
 @contextmanager
@@ -66,14 +67,22 @@ def bundled(name: str) -> str | None:
 
 
 class _Stoppable:
-    """An InferenceSession whose every run ends when `options.terminate` is set."""
+    """An InferenceSession whose every run ends when `options.terminate` is set.
+
+    A run that fails of itself is logged: the libraries go on without it, and say nothing.
+    """
 
     def __init__(self, session: Any, options: Any) -> None:
         self._session = session
         self._options = options
 
     def run(self, names: Any, feed: Any) -> Any:
-        return self._session.run(names, feed, self._options)
+        try:
+            return self._session.run(names, feed, self._options)
+        except Exception as exc:
+            if not self._options.terminate:
+                logger.error("a run of onnxruntime failed: %s", exc)
+            raise
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)

@@ -147,7 +147,7 @@ class TranslatorModel(RowModel[Engine]):
 
     def canary(self) -> dict[str, Any]:
         """A first call to make."""
-        return {"method": "translate", "args": ([*_PROBE], {"max_length": 8})}
+        return {"method": "translate", "args": ([*_PROBE], {"max_new_tokens": 7})}
 
     # -- steps -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 exported(folder)              the host: looks in the cache, else starts the process; imports no torch
 python -m ….export FOLDER TO  that process: PyTorch, transformers and the ONNX exporter, gone when it is done
+
+What is kept is a folder, the graph and its weights.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import os
 import sys
 from typing import Any, Final
 
+from ..graph_files import GRAPH, save
 from ..made import digest, kept, run_maker
 from .files import first_there
 
 _WEIGHTS: Final = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
-_VERSION: Final = "1"  # of the graphs that this module makes
+_VERSION: Final = "2"  # of the graphs that this module makes
 _INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def exported(folder: str) -> str:
     """The graph of the model in a folder of transformers. Raises RuntimeError, with what the exporter said."""
-    return kept(f"{digest(weights(folder), _VERSION)}.onnx", lambda path: _make(folder, path))
+    name = f"{digest(weights(folder), 'embedder', _VERSION)}.embedder"
+    return os.path.join(kept(name, lambda path: _make(folder, path)), GRAPH)
 
 
 def weights(folder: str) -> list[str]:
@@ -62,12 +66,16 @@ def _export(folder: str, path: str) -> None:
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     axes = {0: "rows", 1: "tokens"}
-    with torch.no_grad():
-        torch.onnx.export(
-            Hidden().eval(), (ids, mask, torch.zeros_like(ids))[: len(names)], path, dynamo=False, opset_version=17,
-            input_names=list(names), output_names=["token_embeddings"],
-            dynamic_axes={name: axes for name in (*names, "token_embeddings")},
-        )  # fmt: skip
+
+    def export(graph: str) -> None:
+        with torch.no_grad():
+            torch.onnx.export(
+                Hidden().eval(), (ids, mask, torch.zeros_like(ids))[: len(names)], graph, dynamo=False,
+                opset_version=17, input_names=list(names), output_names=["token_embeddings"],
+                dynamic_axes={name: axes for name in (*names, "token_embeddings")},
+            )  # fmt: skip
+
+    save(path, export)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ _IGNORED: Final = frozenset(
     }
 )  # fmt: skip
 _ABSENT: Final[Mapping[str, Any]] = MappingProxyType(
-    {"bad": (), "forced_eos": None, "renormalize": False, "early_stopping": False}
+    {"bad": (), "forced_eos": None, "renormalize": False, "early_stopping": False, "new_tokens": None}
 )
 _DEFAULT_LENGTH: Final = 20
 _MOST_BEAMS: Final = 64  # a caller's mistake must not take the host's memory
@@ -49,7 +49,10 @@ _MOST_BEAMS: Final = 64  # a caller's mistake must not take the host's memory
 
 @dataclass(frozen=True)
 class Rules:
-    """How one call generates. Lengths count tokens, the first one (``start``) and the end included."""
+    """How one call generates. Lengths count tokens, the first one (``start``) and the end included.
+
+    ``max_length`` is what comes of ``told_length`` and ``new_tokens``, which wins where it is set, whoever set it.
+    """
 
     start: int
     eos: tuple[int, ...]
@@ -63,6 +66,8 @@ class Rules:
     bad: tuple[int, ...] = ()
     forced_eos: tuple[int, ...] | None = None
     renormalize: bool = False
+    told_length: int = field(default=_DEFAULT_LENGTH, compare=False)
+    new_tokens: int | None = field(default=None, compare=False)
 
     @classmethod
     def of_folder(cls, folder: str) -> Rules:
@@ -73,7 +78,7 @@ class Rules:
         known = {name: value for name, value in told.items() if name in _OWN or name in _NEUTRAL}
         for name in ("eos_token_id", "pad_token_id", "decoder_start_token_id"):
             known.setdefault(name, config.get(name))
-        if known.get("max_length") is None and known.get("max_new_tokens") is None:
+        if known.get("max_length") is None:
             known["max_length"] = min(_DEFAULT_LENGTH + 1, int(config.get("max_position_embeddings", 512)))
         blank = cls(start=-1, eos=(), pad=-1, max_length=_DEFAULT_LENGTH)
         found = blank.merged(known)
@@ -90,11 +95,11 @@ class Rules:
         unknown = []
         for name, value in options.items():
             if name in _OWN:
-                field, read = _OWN[name]
+                place, read = _OWN[name]
                 if value is not None:
-                    fields[field] = read(name, value)
-                elif field in _ABSENT:  # None is a value, for these
-                    fields[field] = _ABSENT[field]
+                    fields[place] = read(name, value)
+                elif place in _ABSENT:  # None is a value, for these
+                    fields[place] = _ABSENT[place]
             elif name in _NEUTRAL:
                 if value is not None and value not in _NEUTRAL[name]:
                     raise NotImplementedError(f"generate({name}={value!r}) is not carried by this translator")
@@ -105,7 +110,9 @@ class Rules:
                 f"The following `model_kwargs` are not used by the model: {unknown} (note: typos in the"
                 " generate arguments will also show up in this list)"
             )
-        return dataclasses.replace(self, **fields)._checked()
+        found = dataclasses.replace(self, **fields)
+        length = found.told_length if found.new_tokens is None else found.new_tokens + 1
+        return dataclasses.replace(found, max_length=length)._checked()
 
     def _checked(self) -> Rules:
         if self.num_beams > _MOST_BEAMS:
@@ -164,8 +171,8 @@ def _whole(name: str, value: Any) -> int:
 # Of a setting: the field it fills, and how it is read.
 _OWN: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = MappingProxyType(
     {
-        "max_length": ("max_length", _count),
-        "max_new_tokens": ("max_length", lambda name, value: _count(name, value) + 1),
+        "max_length": ("told_length", _count),
+        "max_new_tokens": ("new_tokens", _count),
         "min_length": ("min_length", _whole),
         "num_beams": ("num_beams", _count),
         "num_return_sequences": ("num_return_sequences", _count),

@@ -10,16 +10,25 @@ from typing import Final
 _SENTENCES: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|(?<=[。！？])|\s*\n\s*")
 _CLAUSES: Final = re.compile(r"(?<=[,;:])\s+|(?<=[，；：、])")
 _WORDS: Final = re.compile(r"\s+")
+CODE: Final = re.compile(r">>.*?<<", re.DOTALL)  # of a language, where a text begins with one
 _WIDE: Final = "\u2e80"  # from here on scripts are written without spaces, as a rule
 
 
 def pieces(text: str, length: Callable[[str], int], most: int) -> list[str]:
     """The text, if its ``length`` is ``most`` at most; else its sentences; of one that is too long still, parts.
 
-    ``length`` counts tokens; of two parts together they are no more than of each by itself.
+    ``length`` counts tokens; of two parts together they are no more than of each by itself. The code of a language
+    with which the text begins, which is one token, is before each piece.
     """
     if length(text) <= most:
         return [text]
+    code = CODE.match(text)
+    if code is None or length(code.group()) - length("") != 1:
+        return _cut(text, length, most)
+    return [f"{code.group()} {piece}" for piece in _cut(text[code.end() :], length, most - 1)]
+
+
+def _cut(text: str, length: Callable[[str], int], most: int) -> list[str]:
     return [piece for sentence in _parted(text, _SENTENCES) for piece in _shorter(sentence, length, most)]
 
 

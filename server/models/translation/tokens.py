@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from ..embedding.files import read_json
+from .sentences import CODE
 
 _SPACE: Final = "▁"
 _FILES: Final = ("source.spm", "target.spm", "vocab.json")
-_CODE: Final = re.compile(r">>.*?<<", re.DOTALL)
 _USUAL: Final = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
 
 
@@ -109,7 +109,7 @@ def _content(told: Any, usual: str) -> str:
 
 def _pieces(text: str, spm: Any) -> list[str]:
     """A text's pieces; the code of a language at its beginning is one."""
-    code = _CODE.match(text)
+    code = CODE.match(text)
     if code is None:
         return list(spm.encode(text, out_type=str))
     return [code.group(), *spm.encode(text[code.end() :], out_type=str)]
