@@ -151,7 +151,7 @@ class Tally:
         if self._bar is None or self._task is None:
             return
         task = self._bar.tasks[self._task]
-        more = 1 if page.number is not None and page.number > 1 else 0  # a PDF has been counted as one
+        more = 1 if page.number is not None and page.number > 1 else 0  # a file has been counted as one
         failed = f"{self.failed} failed" if self.failed else ""
         self._bar.update(self._task, advance=1, total=(task.total or 0) + more, rate=self._rate(), failed=failed)
 

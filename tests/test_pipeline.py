@@ -66,6 +66,39 @@ def test_pages_of_a_pdf_are_drawn_as_finely_as_asked(tmp_path: Path) -> None:
     assert str(found[1]) == f"{book}, page 2"
 
 
+def test_a_tiff_of_several_pages_is_all_of_them_and_one_of_one_is_a_picture(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    first, *rest = [image.new("1", (width, 40), 1) for width in (50, 51, 52)]  # black and white, as faxes are
+    first.save(tmp_path / "fax.tif", save_all=True, append_images=rest)
+    first.save(tmp_path / "one.TIFF")
+    out = tmp_path / "out.jsonl"
+    found = run(Pipeline(size), [tmp_path / "fax.tif", tmp_path / "one.TIFF"], JsonLines(out))
+    assert [page.number for page in found] == [1, 2, 3, None]
+    assert [page.text for page in found[:3]] == [str((40, width, 3)) for width in (50, 51, 52)]
+    assert str(found[1]) == f"{tmp_path}/fax.tif, page 2"
+    assert run(Pipeline(size), [tmp_path / "fax.tif", tmp_path / "one.TIFF"], JsonLines(out)) == []
+
+
+def test_a_page_of_a_tiff_that_can_not_be_read_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pages = [image.new("RGB", (width, 40), "white") for width in (50, 51, 52)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    convert = image.Image.convert
+
+    def too_large(picture: Any, *args: Any) -> Any:
+        if picture.width == 51:
+            raise MemoryError
+        return convert(picture, *args)
+
+    monkeypatch.setattr(image.Image, "convert", too_large)
+    found = run(Pipeline(size), [tmp_path / "scan.tif"])
+    assert [(page.number, page.error is None) for page in found] == [(1, True), (2, False), (3, True)]
+    (tmp_path / "none.tif").write_bytes(b"none")
+    assert [page.number for page in run(Pipeline(size), [tmp_path / "none.tif"])] == [None]
+
+
 def test_a_file_that_can_not_be_read_is_an_error_of_its_own_and_the_rest_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("pypdfium2")
     pages = folder(tmp_path / "pages", range(10, 14))

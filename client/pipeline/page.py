@@ -12,10 +12,10 @@ _TAKEN: Final = ("file", "cwd", "page", "pipeline", "error")  # by what a line o
 
 
 class Page:
-    """A picture, or a page of a PDF. Stages add fields to it: ``page["words"] = 3``.
+    """A picture, or a page of a PDF or of a TIFF with several. Stages add fields to it: ``page["words"] = 3``.
 
-    ``file`` is its path as the source found it, ``number`` that of the page in a PDF, from 1, and None for a
-    picture. ``image`` is an array (height, width, 3), RGB, of a PDF's page; else the file's bytes. It is there for
+    ``file`` is its path as the source found it, ``number`` that of such a page, from 1, and None for a picture.
+    ``image`` is an array (height, width, 3), RGB, of such a page; else the file's bytes. It is there for
     stages, and gone when the page is done. ``error`` is what went wrong with it, if anything.
     """
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sharedmodel.errors import BadArgument
 
+from . import tiff
 from .page import Page
 
 PICTURES: Final = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".jp2"))
@@ -69,16 +70,19 @@ def _below(folder: str, without: Collection[str]) -> Iterator[Found]:
 
 
 def pages(found: Found, wanted: Callable[[Page], bool], dpi: int = DPI) -> Iterator[Page]:
-    """The pages of a file that are ``wanted``; a PDF's are drawn when their turn comes.
+    """The pages of a file that are ``wanted``; a PDF's, and a TIFF's of several, are drawn when their turn comes.
 
     A folder that can't be looked into and a PDF that can't be opened are one page with an error; so is each page of
     a PDF that can't be drawn.
     """
     path = found.path
+    suffix = os.path.splitext(path)[1].lower()
     if found.error is not None:
         yield _failed(Page(path), found.error)
-    elif os.path.splitext(path)[1].lower() == PDF:
+    elif suffix == PDF:
         yield from _drawn(path, wanted, dpi)
+    elif suffix in tiff.SUFFIXES and (several := tiff.count(path)) > 1:
+        yield from tiff.pages(path, several, wanted)
     elif wanted(page := Page(path)):
         yield page
 
