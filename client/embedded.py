@@ -15,10 +15,10 @@ import time
 import zlib
 from typing import Final
 
-from sharedmodel import __version__, runtime, wire
+from sharedmodel import __version__, link, runtime, wire
 from sharedmodel.errors import HostUnavailable
 
-from .find import SOCKET, answers
+from .find import SOCKET
 
 IDLE_VARIABLE: Final = "SHAREDMODEL_IDLE_EXIT"  # seconds without a session after which it ends
 START_TIMEOUT: Final = 60.0
@@ -40,13 +40,13 @@ def ensure(timeout: float | None = None) -> str:
     place = directory()
     os.makedirs(place, mode=0o700, exist_ok=True)
     address = os.path.join(place, SOCKET)
-    if answers(address):
+    if link.answers(address):
         return address
     end = time.monotonic() + (START_TIMEOUT if timeout is None else timeout)
     with open(os.path.join(place, "start.lock"), "w") as lock:
         _lock(lock.fileno(), end)
         try:
-            if not answers(address):
+            if not link.answers(address):
                 _start(place, address, end)
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked meanwhile holds the file open
@@ -93,7 +93,7 @@ def _await(address: str, alive: int, end: float, log: str) -> None:
     """Until the host answers, or its process is gone (the pipe's other end closes), or time is up."""
     poller = select.poll()
     poller.register(alive, select.POLLIN)
-    while not answers(address):
+    while not link.answers(address):
         if poller.poll(int(_LOOK * 1000)):
             raise HostUnavailable(f"the embedded host did not start; its log, {log}, ends:\n{_tail(log)}")
         if time.monotonic() > end:

@@ -25,7 +25,7 @@ def find(address: str | os.PathLike[str] | None, start: bool | None, timeout: fl
     if named:
         return link.check_address(os.fspath(named))
     own = os.path.join(runtime.runtime_dir(), SOCKET)
-    if answers(own):
+    if link.answers(own):
         return own
     if not may_start(start):
         raise HostUnavailable(
@@ -40,14 +40,3 @@ def find(address: str | os.PathLike[str] | None, start: bool | None, timeout: fl
 def may_start(start: bool | None) -> bool:
     """Whether an embedded host may be started: the argument, else the environment, else yes."""
     return os.environ.get(EMBEDDED_VARIABLE, "1") not in ("0", "no", "false") if start is None else start
-
-
-def answers(address: str) -> bool:
-    """Whether somebody listens there."""
-    try:
-        probe = link.try_connect(address)
-    except OSError:
-        return False
-    if probe is not None:
-        probe.close()
-    return True

@@ -6,7 +6,7 @@ import errno
 import glob
 import os
 
-from sharedmodel.client.find import answers
+from sharedmodel import link
 from sharedmodel.errors import HostUnavailable
 
 from .place import Place
@@ -32,4 +32,4 @@ def running_places(runtime_dir: str | None) -> list[Place]:
     places = all_places(runtime_dir)
     if not places[0].is_there:
         raise HostUnavailable(errno.ENOENT, not_there(places[0]))
-    return [place for place in places if answers(place.control)] or places[:1]
+    return [place for place in places if link.answers(place.control)] or places[:1]

@@ -122,6 +122,17 @@ def try_connect(address: str) -> socket.socket | None:
     return link
 
 
+def answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    try:
+        probe = try_connect(address)
+    except OSError:
+        return False
+    if probe is not None:
+        probe.close()
+    return True
+
+
 def connect(address: str, timeout: float | None = None) -> socket.socket:
     """A connected, blocking socket. Waits while the backlog is full, at most ``timeout`` seconds."""
     address = check_address(address)

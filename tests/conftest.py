@@ -19,7 +19,6 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -126,9 +125,7 @@ class _Inventory:
     """What this process and its children hold at this moment."""
 
     def __init__(self) -> None:
-        self.processes = {_describe(child) for child in psutil.Process().children(recursive=True)}
-        self.processes = {line for line in self.processes if line and "resource_tracker" not in line}
-        self.processes |= {_describe(process) for process in _ours()} - {""}
+        self.processes = set(_processes())
         self.threads = {f"thread {thread.name}" for thread in threading.enumerate()}
         self.names = {f"/dev/shm/{name}" for name in os.listdir(segment.DIRECTORY) if name.startswith("sharedmodel-")}
         self.descriptors = _descriptors()
@@ -142,19 +139,29 @@ class _Inventory:
         return lines
 
 
-def _ours() -> list[psutil.Process]:
-    """Servers that detached themselves: they are nobody's children, but name this test's directory."""
-    directory = os.environ.get(VARIABLE, "")
-    return [p for p in psutil.process_iter() if directory and directory in _describe(p)]
-
-
-def _describe(process: psutil.Process) -> str:
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return ""
-        return f"process {process.pid}: {' '.join(process.cmdline())[:200]}"
-    except psutil.Error:
-        return ""
+def _processes() -> Iterator[str]:
+    """This process's children, theirs, and servers that detached themselves: these name this test's directory."""
+    # From /proc as it is: it is looked through twice a test, and by psutil that took a minute of all tests.
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        try:
+            stat = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+            if stat[0] != "Z":
+                parents[int(entry)] = int(stat[1])
+                commands[int(entry)] = Path("/proc", entry, "cmdline").read_text(errors="replace").replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    directory, own = os.environ.get(VARIABLE, ""), os.getpid()
+    for pid, command in commands.items():
+        above = pid
+        while above not in (own, 0):
+            above = parents.get(above, 0)
+        below = above == own and pid != own and "resource_tracker" not in command
+        if below or (directory and directory in command):
+            yield f"process {pid}: {command[:200].rstrip()}"
 
 
 def _descriptors() -> dict[str, int]:

@@ -323,6 +323,6 @@ def _killed_in_creation() -> str:
 
 
 def _listens(path: str) -> bool:
-    from sharedmodel.client.find import answers
+    from sharedmodel.link import answers
 
     return answers(path)

@@ -104,6 +104,13 @@ def test_pickle_is_not_imported(path: Path) -> None:
     assert "pickle" not in {name.partition(".")[0] for name in imports(path)}
 
 
+@pytest.mark.parametrize("module", ["cli", "cli_place", "cli_status", "cli_stop", "cli_top", "doctor", "janitor"])
+def test_a_command_that_asks_no_model_is_there_before_numpy_would_be(module: str) -> None:
+    code = f"import sys, sharedmodel.server.{module}; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.parametrize("module", ["host", "supervisor"])
 def test_a_process_that_stays_does_not_carry_what_checks_configurations(module: str) -> None:
     code = f"import sys, sharedmodel.server.{module}; print(*{{'pydantic', 'rich', 'typer'}} & sys.modules.keys())"
