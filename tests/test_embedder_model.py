@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.embedding_models import NEEDED, TEXTS, minilm, offline_with_cache
 
@@ -144,6 +146,19 @@ def test_runs_are_sorted_by_length_and_keep_to_the_budget() -> None:
     lengths = [3, 50, 4, 50, 200, 1]
     assert list(runs(lengths, 100)) == [[4], [1, 3], [2, 0, 5]]
     assert list(runs([], 100)) == []
+
+
+@given(st.lists(st.integers(0, 300)), st.integers(1, 1000), st.sampled_from([0.0, 0.75]))
+def test_each_row_runs_once_within_the_budget_and_beside_rows_as_long(
+    lengths: list[int], budget: int, alike: float
+) -> None:
+    found = list(runs(lengths, budget, alike))
+    assert sorted(row for run in found for row in run) == list(range(len(lengths)))
+    for run in found:
+        longest = lengths[run[0]]
+        assert len(run) == 1 or len(run) * longest <= budget
+        assert longest <= 16 or all(alike * longest <= lengths[row] <= longest for row in run)
+    assert list(runs([250, 9, 200, 10, 180], 10_000, 0.75)) == [[0, 2], [4], [3, 1]]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -21,7 +21,7 @@ from ..machine.governor import CPU
 from ..machine.seat import Seat
 from . import hub
 from .embedding.files import read_json
-from .embedding.packing import Row, padded
+from .embedding.packing import Row, likeness, padded
 from .embedding.recipe import positions_of
 from .embedding.tokens import Text, Tokens, told_length
 from .m3.batching import M3Batching
@@ -84,7 +84,7 @@ class BgeM3Model(RowModel[Engine]):
         device: str = "cpu",
         device_memory: int | None = None,
     ) -> None:
-        super().__init__(tokens_per_run)
+        super().__init__(tokens_per_run, likeness(device, providers))
         folder = hub.folder_of(path, name, None, cache_folder, False, *_LEFT_OUT)
         self._tokens = Tokens(folder, max_length=max_length, typed=False)
         self._unused = _unused(folder, self._tokens)

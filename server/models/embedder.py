@@ -21,7 +21,7 @@ from . import hub
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
 from .embedding.export import exported
-from .embedding.packing import Padded, Row, padded, runs
+from .embedding.packing import Padded, Row, likeness, padded, runs
 from .embedding.pooling import normalized, pooled
 from .embedding.recipe import Recipe
 from .embedding.source import on_hub, recipe_of
@@ -79,7 +79,7 @@ class EmbedderModel(RowModel[Engine]):
         device: str = "cpu",
         device_memory: int | None = None,
     ) -> None:
-        super().__init__(tokens_per_run)
+        super().__init__(tokens_per_run, likeness(device, providers))
         recipe = recipe_of(
             path, name=name, revision=revision, fastembed=fastembed, pooling=pooling, normalize=normalize,
             model_file=model_file, output=output, cache_folder=cache_folder, local_only=local_files_only,
@@ -113,7 +113,7 @@ class EmbedderModel(RowModel[Engine]):
         """Of each text the vectors of its tokens, (tokens, size), before pooling."""
         rows = self.rows(texts, max_length, prompt)
         results: list[Any] = [None] * len(rows)
-        for chosen in runs([len(row.ids) for row in rows], self._budget):
+        for chosen in runs([len(row.ids) for row in rows], self._budget, self._alike):
             hidden, _ = self._hidden([rows[number] for number in chosen])
             for number, states in zip(chosen, hidden, strict=True):
                 results[number] = states[: len(rows[number].ids)].copy()

@@ -29,11 +29,12 @@ class RowModel(Generic[Engine]):
 
     _engine: Engine | None = None
 
-    def __init__(self, tokens_per_run: int) -> None:
-        """Raises BadArgument for no number of tokens."""
+    def __init__(self, tokens_per_run: int, alike: float = 0.0) -> None:
+        """``alike``: see `runs`. Raises BadArgument for no number of tokens."""
         if tokens_per_run < 1:
             raise BadArgument(f"tokens_per_run is a number of tokens, 1 or more, not {tokens_per_run}")
         self._budget = tokens_per_run
+        self._alike = alike
 
     def shrink(self) -> None:
         """Have the next run give back memory that the library holds and does not use."""
@@ -63,7 +64,7 @@ class RowModel(Generic[Engine]):
         beams: int = 1,
     ) -> Iterator[tuple[int, Result]]:
         """Each row's number and what ``run`` makes of it, as it is made; a row is ``beams`` times its length."""
-        for chosen in runs(lengths, max(1, self._budget // beams)):
+        for chosen in runs(lengths, max(1, self._budget // beams), self._alike):
             if reply.cancelled():
                 raise Cancelled("the call was cancelled while it ran")
             # What does not fit into memory together is halved, and halved again.
