@@ -105,7 +105,7 @@ class Channel:
         if released:
             pending.gave = released
         if self.drops or ahead:
-            pending.told = wire.frames([wire.RELEASE], ahead or []) + self._dropped()
+            pending.told = self._told(ahead)
             return pending.told + data
         return data
 
@@ -118,17 +118,14 @@ class Channel:
 
     def chores(self) -> bytes:
         """What is to be told to the host without a call: results given back, references dropped."""
-        released = self.replies.given_back()
-        data = wire.frames([wire.RELEASE], released) if released else b""
-        return data + self._dropped() if self.drops else data
+        return self._told(self.replies.given_back())
 
-    def _dropped(self) -> bytes:
-        return wire.frames([wire.DROP], drain(self.drops))
+    def _told(self, released: list[int] | None) -> bytes:
+        return wire.frames([wire.RELEASE], released or []) + wire.frames([wire.DROP], drain(self.drops))
 
     def trim(self) -> bytes:
         """Give back room that nothing lies in; what is to be told to the host of it."""
-        gone = self.requests.trim()
-        return wire.frame([wire.GONE, gone]) if gone else b""
+        return wire.frames([wire.GONE], self.requests.trim())
 
     @property
     def room(self) -> int:

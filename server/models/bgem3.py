@@ -21,7 +21,7 @@ from ..machine.governor import CPU
 from ..machine.seat import Seat
 from . import hub
 from .embedding.files import read_json
-from .embedding.packing import Row, likeness, padded
+from .embedding.packing import Row, padded
 from .embedding.recipe import positions_of
 from .embedding.tokens import Text, Tokens, told_length
 from .m3.batching import M3Batching
@@ -29,7 +29,7 @@ from .m3.engines import Engine, OnnxEngine, TorchEngine
 from .m3.export import OUTPUTS, exported
 from .m3.results import Empty, Results, Sizes, Wanted, all_outputs
 from .m3.scoring import score
-from .row_model import RowModel
+from .row_model import RowModel, likeness
 
 _PROBE: Final = ("warm up",)
 _LEFT_OUT: Final = ("onnx/*", "imgs/*")

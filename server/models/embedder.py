@@ -21,12 +21,12 @@ from . import hub
 from .embedding.batching import EmbedderBatching
 from .embedding.engines import Engine, OnnxEngine, TorchEngine
 from .embedding.export import exported
-from .embedding.packing import Padded, Row, likeness, padded, runs
+from .embedding.packing import Padded, Row, padded, runs
 from .embedding.pooling import normalized, pooled
 from .embedding.recipe import Recipe
 from .embedding.source import on_hub, recipe_of
 from .embedding.tokens import Text, Tokens
-from .row_model import RowModel
+from .row_model import RowModel, likeness
 from .versions import versions
 
 _PROBE: Final = ("warm up",)

@@ -14,7 +14,7 @@ from sharedmodel.server.machine.governor import CPU
 from sharedmodel.server.machine.seat import number_of
 
 CUDA_PROVIDER: Final = "CUDAExecutionProvider"
-_CPU_PROVIDER: Final = "CPUExecutionProvider"
+CPU_PROVIDER: Final = "CPUExecutionProvider"
 
 
 def providers_on(device: str, memory: int | None, otherwise: Sequence[Any]) -> list[Any]:
@@ -40,7 +40,7 @@ def providers_on(device: str, memory: int | None, otherwise: Sequence[Any]) -> l
     }
     if memory is not None:
         options["gpu_mem_limit"] = memory
-    return [(CUDA_PROVIDER, options), _CPU_PROVIDER]
+    return [(CUDA_PROVIDER, options), CPU_PROVIDER]
 
 
 def check_begun(session: Any, device: str) -> None:

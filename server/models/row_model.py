@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from sharedmodel import reply
 from sharedmodel.errors import BadArgument, Cancelled
 
 from ..machine.batches import Failed, split_and_retry
+from ..machine.governor import CPU
 from .embedding.packing import runs
+from .onnx_device import CPU_PROVIDER
+
+# Of texts with 3 to 250 tokens MiniLM makes 64 vectors in 0.85 s this way, on two processors, and in 1.58 s where
+# all are filled up to the longest; of sentences of 5 to 40 words 32 in 0.20 s and 0.26 s.
+_ALIKE: Final = 0.75
 
 
 class Shrinking(Protocol):
@@ -22,6 +28,11 @@ class Shrinking(Protocol):
 Engine = TypeVar("Engine", bound=Shrinking)
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+
+def likeness(device: str, providers: Sequence[str]) -> float:
+    """How alike in length the rows of a run shall be (see `runs`): a GPU has one large run before several small."""
+    return _ALIKE if device == CPU and tuple(providers) == (CPU_PROVIDER,) else 0.0
 
 
 class RowModel(Generic[Engine]):

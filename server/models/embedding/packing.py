@@ -9,9 +9,7 @@ import numpy as np
 
 from sharedmodel.tensor import Array
 
-from ...machine.governor import CPU
-
-CPU_PROVIDER: Final = "CPUExecutionProvider"
+_SHORT: Final = 16  # tokens; a run of its own would take longer than filling up
 
 
 class Row(NamedTuple):
@@ -28,17 +26,6 @@ class Padded(NamedTuple):
     ids: Array
     mask: Array
     types: Array
-
-
-# Of texts with 3 to 250 tokens MiniLM makes 64 vectors in 0.85 s this way, on two processors, and in 1.58 s where
-# all are filled up to the longest; of sentences of 5 to 40 words 32 in 0.20 s and 0.26 s.
-_ALIKE: Final = 0.75
-_SHORT: Final = 16  # tokens; a run of its own would take longer than filling up
-
-
-def likeness(device: str, providers: Sequence[str] = (CPU_PROVIDER,)) -> float:
-    """How alike in length the rows of a run shall be (see `runs`): a GPU has one large run before several small."""
-    return _ALIKE if device == CPU and tuple(providers) == (CPU_PROVIDER,) else 0.0
 
 
 def runs(lengths: Sequence[int], budget: int, alike: float = 0.0) -> Iterator[list[int]]:
