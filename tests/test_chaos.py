@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from scripts.chaos.storm import Storm
 
 KILLS = 50
 PAUSE = 0.15
 
 
-@pytest.mark.timeout(600)
 def test_fifty_kills_cost_no_call_and_leave_nothing_behind(runtime: str) -> None:
     toll = Storm(runtime, KILLS, PAUSE, seed=20).run()
     assert toll.clean, str(toll)

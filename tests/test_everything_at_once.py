@@ -172,7 +172,6 @@ class Anything(RuleBasedStateMachine):
                 self.host.load(name)
 
 
-@pytest.mark.timeout(400)
 class TestEverythingAtOnce(Anything.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(
         max_examples=4, stateful_step_count=30, deadline=None, database=None, phases=[Phase.generate]

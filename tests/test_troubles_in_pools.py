@@ -165,7 +165,6 @@ def workers(count: int, whose: str, page: Path) -> tuple[list[Any], int]:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
 def test_sixteen_workers_share_ocr_detection_and_translation(tmp_path: Path) -> None:
     (page,) = write(make(1, seed=5, lines=1), tmp_path)
     with offline_with_cache():
