@@ -30,7 +30,7 @@ from sharedmodel.service import Service
 from sharedmodel.session import Session
 from sharedmodel.sessions import SESSIONS
 
-PATIENCE = 20.0
+PATIENCE = 100.0
 ROOT = Path(__file__).parent.parent
 
 

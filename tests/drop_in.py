@@ -29,7 +29,7 @@ def prints(program: str, method: str, place: Path, *, changed: bool, quiet: bool
 def run(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(script), *words],
-        capture_output=True, text=True, timeout=60, check=False, cwd=script.parent,
+        capture_output=True, text=True, timeout=300, check=False, cwd=script.parent,
         env={**os.environ, "PYTHONPATH": str(PROGRAMS.parent.parent)},
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sharedmodel import link, wire
 
-PATIENCE = 10.0
+PATIENCE = 100.0
 
 
 class FakeHost:

@@ -22,7 +22,7 @@ from sharedmodel.session import Session
 from .crowd import until
 from .probe import Item, Probe
 
-PATIENCE = 10.0
+PATIENCE = 100.0
 
 
 @contextmanager

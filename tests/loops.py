@@ -14,7 +14,7 @@ from sharedmodel import reply
 from sharedmodel.aio import AsyncSession, session
 from sharedmodel.manager import ModelManager
 
-PATIENCE = 20.0
+PATIENCE = 100.0
 MEGABYTE = 1 << 20
 
 

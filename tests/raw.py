@@ -22,7 +22,7 @@ from sharedmodel.extensions import extension
 from sharedmodel.session import Session
 from sharedmodel.tensor import TensorRef
 
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 class Host:

@@ -18,7 +18,7 @@ from typing import Any
 from sharedmodel.server.control import ask
 from sharedmodel.server.place import Place
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 CLI = (sys.executable, "-m", "sharedmodel.server.cli")
 
 ECHO = """

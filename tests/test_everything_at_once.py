@@ -29,7 +29,7 @@ from sharedmodel.errors import DeadlineExceeded, HostLost
 from . import onnx_graphs
 from .servers import running_server
 
-PATIENCE: Final = 60.0  # of whoever waits for a call: none takes a second by itself
+PATIENCE: Final = 200.0  # of whoever waits for a call: none takes a second by itself
 MODELS: Final = ("fragile", "echo", "net")
 PLACES: Final = ("", "lanes = 1", "lanes = 3", "isolate = true", "instances = 2")  # what a model may be given
 LONG: Final = "x" * 2_000_000  # no frame is so long, nor need it be valid to be sent

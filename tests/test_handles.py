@@ -26,7 +26,7 @@ from . import handle_holders, task_functions
 from .crowd import ROOT
 from .servers import ECHO, Server, running_server, until, watching
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_one_ctrl_c_ends_it_cleanly(server: Server, runtime: str, tmp_path: Path
         _held(runtime, out)
         process.send_signal(signal.SIGINT)
         _let_go(runtime)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=100)
     assert process.returncode == 130
     assert told == "10 pages done; interrupted; the same command goes on from here\n"
     assert len(_records(out)) == 10
@@ -118,7 +118,7 @@ def test_a_restart_that_is_interrupted_goes_on_without_the_option(server: Server
         _held(runtime, out)
         process.send_signal(signal.SIGINT)
         _let_go(runtime)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=100)
     assert told == "10 pages done; interrupted; the same command without --restart goes on from here\n"
     done = subprocess.run([*CLI, "run", *words], capture_output=True, text=True, check=True)
     assert done.stderr == "10 pages done, 10 done before\n"
@@ -142,7 +142,7 @@ def test_a_server_that_ends_ends_the_run_which_goes_on_with_the_next(
     with running(*words, stderr=subprocess.PIPE) as process:
         _held(runtime, out)
         command("stop", "--now")
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=100)
     assert process.returncode == 3 and "no host is running" in told
     assert len(_records(out)) == 10 and not any("error" in record for record in _records(out))
 

@@ -76,6 +76,6 @@ def test_the_commands_it_names_exist() -> None:
 def test_the_example_with_two_pools_reads_and_translates(tmp_path: Path) -> None:
     pages.write(pages.make(2), tmp_path)
     example = [sys.executable, str(ROOT / "examples" / "two_pools.py"), str(tmp_path)]
-    ran = subprocess.run(example, capture_output=True, text=True, check=False, timeout=100)
+    ran = subprocess.run(example, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stdout.splitlines()) == sum(len(page.lines) for page in pages.make(2))

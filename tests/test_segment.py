@@ -37,7 +37,7 @@ def allocated(fd: int) -> int:
 
 
 def run(code: str, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*command, sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*command, sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
 def in_child(task: Any) -> bytes:

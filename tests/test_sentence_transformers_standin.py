@@ -260,7 +260,7 @@ if not child:
 print(os.waitpid(child, 0)[1], model.encode("one text").tolist() == before)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, minilm()], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, minilm()], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.split() == ["0", "True"], done.stderr
 

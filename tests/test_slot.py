@@ -33,7 +33,7 @@ from sharedmodel.server.slot import NotYet, Slot, Work
 
 from .servers import until
 
-PATIENCE = 20.0
+PATIENCE = 100.0
 
 
 class Model:

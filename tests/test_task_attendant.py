@@ -16,7 +16,7 @@ from sharedmodel.client.executor.task import Task, Terms
 from sharedmodel.client.executor.worker import Worker
 from sharedmodel.timers import Timers
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Turn:

@@ -17,7 +17,7 @@ from sharedmodel.errors import DeadlineExceeded
 
 from . import task_functions as do
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Next:

@@ -24,7 +24,7 @@ from sharedmodel.errors import DeadlineExceeded, SharedModelError, Stuck, Worker
 from . import task_functions as do
 from .servers import until, watching
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 DEATHS = [("exit", 7), ("segfault", -signal.SIGSEGV), ("SIGKILL", -signal.SIGKILL), ("SIGABRT", -signal.SIGABRT)]
 
 

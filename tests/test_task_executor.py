@@ -21,7 +21,7 @@ from sharedmodel.errors import BadArgument, CannotCross, Overloaded
 from . import task_functions as do
 from .servers import ECHO, running_server
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from .crowd import ROOT
 from .servers import until, watching
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 PROGRAM = """
 import os, sys
 from sharedmodel.client import TaskExecutor

@@ -12,7 +12,7 @@ import pytest
 
 from sharedmodel.timers import Timers
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Clock:

@@ -297,7 +297,7 @@ if not child:
 print(os.waitpid(child, 0)[1], translate("the cat sees a dog .") == before)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, folder()], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, folder()], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.split() == ["0", "True"], done.stderr
 
@@ -318,7 +318,7 @@ import transformers
 print(same is pipeline, transformers.__name__, "torch" in sys.modules, transformers.__version__)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, folder()], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, folder()], capture_output=True, text=True, timeout=300, check=False
     )
     version = importlib.metadata.version("transformers")
     assert done.stdout.split() == ["True", "sharedmodel.client.transformers", "False", version], done.stderr

@@ -123,7 +123,7 @@ def test_celery_reads_every_page_though_the_host_and_a_worker_are_killed(server:
         until(lambda: "received" in log.read_text(), log.read_text)
         server.kill_host()
         os.kill(psutil.Process(worker.pid).children()[0].pid, signal.SIGKILL)
-        told, _ = asked.communicate(timeout=60)
+        told, _ = asked.communicate(timeout=300)
         assert asked.returncode == 0
         assert told.splitlines() == [f"{number:02}.png: {60 + number} by 40" for number in range(6)]
         worker.send_signal(signal.SIGTERM)

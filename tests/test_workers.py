@@ -14,7 +14,7 @@ from sharedmodel.workers import Workers
 
 from .crowd import until
 
-PATIENCE = 10.0
+PATIENCE = 100.0
 
 
 @pytest.fixture

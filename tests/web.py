@@ -26,7 +26,7 @@ from .servers import until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 WORKERS = 4
-PATIENCE = 90.0  # seconds: a host with OCR may take its time to come back
+PATIENCE = 200.0  # seconds: a host with OCR may take its time to come back
 
 
 class Reply(NamedTuple):
