@@ -25,6 +25,7 @@ class Boot(NamedTuple):
     neighbours: int  # see `machine.neighbours`
     number: int  # of this host there
     deaths: list[list[Any]]  # see `suspects`
+    barred: dict[str, list[Any]]  # see `loads`
 
     @property
     def descriptors(self) -> tuple[int, ...]:

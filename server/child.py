@@ -21,7 +21,8 @@ from . import messages
 from .boot import Boot
 from .death import Death, cause_of, reason, unexplained
 from .journal import Journal
-from .machine import oom
+from .loads import loads
+from .machine.oom import Recent
 from .messages import Messages
 
 Report = Callable[[int, list[Any]], None]
@@ -43,9 +44,9 @@ class Child:
         self.states: dict[str, Any] = {}
         self.wanted = ""  # why its supervisor ends it
         self.fault = ""  # why it is to be killed, where it does not do its work any more
+        self.silent = False  # and that it may be kept from it by a call
         self._fatal = ""
         self._heard = False  # to its end
-        self._kills = oom.kills()
         ours, theirs = socket.socketpair()
         boot = boot._replace(lifeline=theirs.fileno())
         stdin = boot.to_file()
@@ -161,7 +162,12 @@ class Child:
         except ProcessLookupError:
             pass
 
-    def reap(self, selector: selectors.BaseSelector, journal: Journal) -> Death:
+    @property
+    def serves(self) -> bool:
+        """Whether it has come to serve, some of its models at least."""
+        return self.settled or any(told["state"] == "ready" for told in self.states.values())
+
+    def reap(self, selector: selectors.BaseSelector, journal: Journal, recent: Recent) -> Death:
         """How it ended. Its process is over."""
         self.kill()  # what it forked and left; its group's number is not free before it is reaped
         self._drain(selector)
@@ -170,20 +176,21 @@ class Child:
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
         self.lifeline.close()
-        kills = oom.kills()
-        why = self.fault or reason(code, self._fatal, self._kills, kills, usage.ru_maxrss * 1024)
-        for state, doing in (("loading", "loading"), ("warming", "warming up")):
-            if names := [name for name, told in self.states.items() if told["state"] == state]:
+        kills = recent.kills(peak := usage.ru_maxrss * 1024)
+        why = self.fault or reason(code, self._fatal, kills, peak)
+        for stage, doing in (("loading", "loading"), ("warming", "warming up")):
+            if names := loads(self.states, stage):
                 why += f", while it was {doing} {', '.join(names)}"
         wanted = bool(self.wanted)
         lived = time.monotonic() - self.started
-        known = wanted or bool(self.fault)
-        suspicious = not known and unexplained(code, self._kills, kills)
-        executing = journal.executing() if suspicious else []
+        known = wanted or (bool(self.fault) and not self.silent)
+        suspicious = not known and (self.silent or unexplained(code, kills))
+        executing = [] if known else journal.executing()
         return Death(
-            time.time(), lived, self.pid, code, self.settled, self.wanted or why, wanted, executing,
+            time.time(), lived, self.pid, code, self.serves, self.wanted or why, wanted, executing,
             outside=not known and not suspicious,
-            cause=cause_of(code, self._kills, kills, wanted=wanted, fault=bool(self.fault)),
+            cause=cause_of(code, kills, wanted=wanted, fault=bool(self.fault)),
+            loading=loads(self.states) if suspicious else (),
         )  # fmt: skip
 
     def _drain(self, selector: selectors.BaseSelector) -> None:

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from .machine.amount import size
 from .machine.oom import Kills
 
 STEADY: Final = 30.0  # a host that lived this long has proven itself: its end begins a new row
@@ -31,50 +32,54 @@ class Death(NamedTuple):
     lived: float
     pid: int
     code: int
-    ready: bool
+    ready: bool  # it had come to serve, some of its models at least
     reason: str
     wanted: bool = False
     executing: Sequence[Sequence[int]] = ()  # the calls that may have been the cause
     outside: bool = False  # killed by others, and not for lack of memory
     cause: str = ""  # the reason in one word, to be counted (see `cause_of`)
+    loading: Sequence[str] = ()  # models whose load may have been the cause
 
     def as_dict(self) -> dict[str, Any]:
         """For people; `executing` is for the hosts."""
         fields = self._asdict()
-        del fields["executing"]
+        del fields["executing"], fields["loading"]
         return fields
 
 
-def reason(code: int, fatal: str, before: Kills, after: Kills, peak: int) -> str:
-    """Why a host ended. ``fatal`` is what it said itself, ``peak`` its largest memory in bytes."""
+def reason(code: int, fatal: str, kills: Kills, peak: int) -> str:
+    """Why a host ended. ``fatal`` is what it said itself, ``kills`` what was killed for memory in the last moments.
+
+    ``peak``: its largest memory in bytes.
+    """
     if code >= 0:
         return f"ended with exit code {code}: {fatal}" if fatal else f"ended by itself with exit code {code}"
     name = signal_name(-code)
-    memory = f"; its memory had reached {peak / 1e9:.1f} GB" if peak else ""
-    if -code == signal.SIGKILL and after.cgroup > before.cgroup:
+    memory = f"; its memory had reached {size(peak)}" if peak else ""
+    if -code == signal.SIGKILL and kills.cgroup:
         return f"killed by the kernel: the memory limit of the cgroup was reached (out of memory){memory}"
-    if -code == signal.SIGKILL and after.machine > before.machine:
+    if -code == signal.SIGKILL and kills.machine:
         return f"killed by {name} while the machine was out of memory{memory}"
     if -code in _CRASHES:
         return f"crashed with {name}{f': {fatal}' if fatal else ''}"
     return f"killed by {name}"
 
 
-def cause_of(code: int, before: Kills, after: Kills, *, wanted: bool, fault: bool) -> str:
+def cause_of(code: int, kills: Kills, *, wanted: bool, fault: bool) -> str:
     """Why a host ended, in one of few words: asked, stuck, out-of-memory, exit, or the signal's name."""
     if wanted or fault:
         return "asked" if wanted else "stuck"
     if code >= 0:
         return "exit"
-    return "out-of-memory" if -code == signal.SIGKILL and after != before else signal_name(-code)
+    return "out-of-memory" if -code == signal.SIGKILL and any(kills) else signal_name(-code)
 
 
-def unexplained(code: int, before: Kills, after: Kills) -> bool:
+def unexplained(code: int, kills: Kills) -> bool:
     """Whether something that ran in the host may have been the cause: a crash, an exit, memory eaten up.
 
     A signal that others send (SIGTERM, and SIGKILL while nobody ran out of memory) is no sign of that.
     """
-    return code >= 0 or -code in _CRASHES or (-code == signal.SIGKILL and after != before)
+    return code >= 0 or -code in _CRASHES or (-code == signal.SIGKILL and any(kills))
 
 
 def signal_name(number: int) -> str:

@@ -85,7 +85,7 @@ class Directory:
         """Make a model's warm-up calls and its canary; its state."""
         return self._managed("warm up", name, lambda: self._table.warm_up(name))
 
-    def verdict(self, pid: int, session: int, request: int) -> dict[str, str] | None:
+    def verdict(self, pid: int, session: int, request: int) -> dict[str, Any] | None:
         """Whether a call that died with host ``pid`` may be sent again: None; else where, and why there."""
         return self._deaths.verdict(pid, session, request)
 

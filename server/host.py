@@ -88,6 +88,7 @@ def _serve(boot: Boot, reporter: Reporter) -> int:
         purse=_purse(boot),
         gpus=Gpus(settings.devices, boot.supervisor, instance_of(boot.name)),
         neighbours=Neighbours(boot.neighbours, boot.number),
+        barred=boot.barred,
     )
     service = Service(
         socket.socket(fileno=boot.listener),

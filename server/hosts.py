@@ -18,7 +18,9 @@ from .death import Death
 from .keeper import NEVER, Keeper, Report
 from .layout import FIRST, hosts_of, isolated, planned, posts
 from .machine.cores import cores
+from .machine.memory import memory
 from .machine.neighbours import MOST, Neighbours
+from .machine.oom import Recent
 from .place import QUARANTINE, Place
 from .settings import Settings
 from .suspects import Suspects
@@ -48,6 +50,7 @@ class Hosts:
         self._numbers = list(range(MOST))  # that no host has
         self._started = False
         self._suspects = Suspects()
+        self._recent = Recent(total=memory().total)
 
     def __iter__(self) -> Iterator[Keeper]:
         return iter(self._keepers.values())
@@ -99,7 +102,7 @@ class Hosts:
             self._board = Board.create(self._place.board)
         number = self._numbers[0]
         neighbours = Neighbours(self._neighbours, number)
-        keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died)
+        keeper = Keeper(name, self._place, settings, self._selector, self._report, self._died, self._recent)
         del self._numbers[0]  # now that nothing can fail any more
         keeper.neighbours = neighbours
         neighbours.clear()
@@ -113,7 +116,7 @@ class Hosts:
             keeper.start()
 
     def _died(self, keeper: Keeper, death: Death) -> None:
-        self._suspects.died(death.pid, death.reason, [list(call) for call in death.executing])
+        self._suspects.died(death.pid, death.reason, [list(call) for call in death.executing], death.outside)
         for other in self:
             other.deaths = self._suspects.told()
             other.tell(messages.DEATHS, other.deaths)
@@ -177,9 +180,10 @@ class Hosts:
 
     @property
     def due(self) -> float:
-        return min((keeper.due for keeper in [*self, *self._going]), default=NEVER)
+        return min(self._recent.due, min((keeper.due for keeper in [*self, *self._going]), default=NEVER))
 
     def expire(self, now: float) -> None:
+        self._recent.expire(now)
         for keeper in [*self, *self._going]:
             if keeper.due <= now:
                 keeper.expire(now)

@@ -16,12 +16,15 @@ from typing import Any, Final
 
 from sharedmodel.board import DOWN, Board
 
+from . import messages
 from .boot import Boot
 from .child import Child
 from .death import Death, Restarts
 from .door import Door
 from .journal import Journal
+from .loads import Barred, loads
 from .machine.neighbours import Neighbours
+from .machine.oom import Recent
 from .place import QUARANTINE, Place
 from .settings import Settings
 
@@ -29,6 +32,8 @@ KILL_AFTER: Final = 2.0  # past the grace time
 LINGER: Final = 1.0  # seconds in which those who still call a host that is dismissed are told to go elsewhere
 AGAIN_AFTER: Final = 1.0  # seconds, where no process could be made
 SILENCE: Final = 10.0  # seconds; a native call that keeps the interpreter's lock lets nothing else run
+# Of a host that loads a model, for which there is no limit and which may be such a call.
+LONGEST_SILENCE: Final = 600.0
 NEVER: Final = float("inf")
 
 logger = logging.getLogger("sharedmodel.supervisor")
@@ -47,6 +52,7 @@ class Keeper:
         selector: selectors.BaseSelector,
         report: Report,
         ended: Callable[[Keeper, Death], None],
+        recent: Recent,
     ) -> None:
         """Raises OSError or BadArgument where its socket can't be made."""
         self.name = name
@@ -68,6 +74,9 @@ class Keeper:
         self._journal_fd = Journal.create()
         self.journal = Journal(self._journal_fd)
         self._kill_at = self._beat_due = self._ends_at = NEVER
+        self._beaten = 0.0
+        self._recent = recent
+        self._barred = Barred()
         self._dismissal = ""
         self._place = place
         self._selector = selector
@@ -100,8 +109,13 @@ class Keeper:
             self._postpone(f"could not be started: {exc.strerror}")
             return
         self._postponed = ""
-        child.watch(self._selector, self._died, lambda kind, values: self._report(self, kind, values))
+        child.watch(self._selector, self._died, self._hear)
         logger.info("%s %d started", self, child.pid)
+
+    def _hear(self, kind: int, values: list[Any]) -> None:
+        if kind == messages.STATES:
+            self._barred.forget(loads(values[0], "ready"))
+        self._report(self, kind, values)
 
     def _postpone(self, why: str) -> None:
         self.spawn_at = time.monotonic() + AGAIN_AFTER
@@ -110,15 +124,20 @@ class Keeper:
         self._postponed = why
 
     def _boot(self) -> Boot:
+        several = sum(len(model.by_version) for model in self.settings.models.values()) > 1
         return Boot(
             self.listener.fileno(), -1, os.getpid(), self._place.directory, self.settings, self.name,
             self.elsewhere, self.cell, self._journal_fd, self.neighbours.fd, self.neighbours.number, self.deaths,
+            self._barred.told(time.monotonic()) if several else {},
         )  # fmt: skip
 
     def _died(self) -> None:
-        assert self.child is not None
-        death = self.child.reap(self._selector, self.journal)
+        child = self.child
+        assert child is not None
+        death = child.reap(self._selector, self.journal, self._recent)
         self.child = None
+        self._barred.forget(loads(child.states, "ready"))
+        self._barred.died(death.loading, death.reason, time.monotonic(), called=bool(death.executing))
         self._kill_at = self._beat_due = NEVER
         if self.board is not None and self.cell is not None:
             self.board[self.cell] = DOWN
@@ -174,6 +193,8 @@ class Keeper:
 
     def change(self, settings: Settings) -> None:
         """Come to new settings: in the host that runs where only its models differ, else in a new one."""
+        old = self.settings.models
+        self._barred.forget(name for name in settings.models if settings.models[name] != old.get(name))
         same = dataclasses.replace(settings, models={}, threads={})
         models = {name: dataclasses.asdict(model) for name, model in settings.models.items()}
         if dataclasses.replace(self.settings, models={}, threads={}) == same and self._tell_models(models):
@@ -208,7 +229,20 @@ class Keeper:
 
     def beat(self) -> None:
         """The host is alive, which it says every second where any of its models has a `max_run`."""
-        self._beat_due = time.monotonic() + SILENCE
+        self._beaten = time.monotonic()
+        self._beat_due = self._beaten + SILENCE
+
+    def _look_at_silence(self, child: Child, now: float) -> None:
+        """It has not said for a while that it is alive. A call may keep it from that, and is allowed its `max_run`."""
+        ends = self.journal.ends()
+        if ends and min(ends) + 1.0 > now:  # a second, as the host gives it that one which can be told to stop
+            self._beat_due = min(now + SILENCE, min(ends) + 1.0)
+        elif not ends and loads(child.states) and now < self._beaten + LONGEST_SILENCE:
+            self._beat_due = now + SILENCE
+        else:
+            self._beat_due = NEVER
+            child.silent = True
+            self.replace(f"it gave no sign of life for {now - self._beaten:.0f} s")
 
     def rest(self) -> None:
         """End a host that nobody wants at the moment."""
@@ -243,7 +277,7 @@ class Keeper:
         self.retired = True
         if self.child is not None:
             self.child.kill()
-            self.child.reap(self._selector, self.journal)
+            self.child.reap(self._selector, self.journal, self._recent)
             self.child = None
         self._rouse()
         self._door.open()
@@ -270,8 +304,7 @@ class Keeper:
             logger.warning("%s did not end in time and is killed", self)
             self.child.kill()
         if now >= self._beat_due and self.child is not None:
-            self._beat_due = NEVER
-            self.replace(f"it gave no sign of life for {SILENCE:g} s")
+            self._look_at_silence(self.child, now)
         if now >= self.spawn_at and not self.retired:
             self.spawn()
 

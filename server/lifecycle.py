@@ -120,6 +120,13 @@ class Life:
         self.history: deque[Change] = deque([Change(ABSENT, at, "")], maxlen=REMEMBERED)
         self._failed_at = 0.0
         self._failures = 0  # loads in a row
+        self._barred_until = 0.0
+
+    def bar(self, until: float, why: str, at: float) -> None:
+        """It has not been loaded, and shall count as failed until then."""
+        self._barred_until = until
+        self.history.append(Change(FAILED, at, why))
+        self.state = FAILED
 
     @property
     def flying(self) -> bool:
@@ -131,6 +138,8 @@ class Life:
         """When a failed model that nobody calls should be tried again; NEVER for any other."""
         if self.state != FAILED:
             return NEVER
+        if not self._failures:
+            return self._barred_until
         return self._failed_at + min(RETRY_LAST, RETRY_FIRST * 2.0 ** min(self._failures - 1, 30))
 
     def on(self, event: str, now: float, why: str = "", at: float = 0.0) -> Step:
@@ -138,7 +147,7 @@ class Life:
         step = TABLE.get((self.state, event))
         if step is None or not self._may(event):
             raise Impossible(f"{event!r} while {self.state}, {self.stage or 'no load under way'}")
-        if event == WANT and self.state == FAILED and now < self._failed_at + RETRY_AFTER:
+        if event == WANT and self.state == FAILED and now < max(self._failed_at + RETRY_AFTER, self._barred_until):
             return Step(FAILED)
         if event == DRAINED:
             self.leaving -= 1

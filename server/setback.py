@@ -35,12 +35,17 @@ class Setback(NamedTuple):
         type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
         return cls(flight, brief(f"model {name!r} could not be loaded: {what}"), trace, type_name, text)
 
+    @classmethod
+    def untried(cls, name: str, why: str) -> Setback:
+        """Of a model that is not even begun to be loaded."""
+        return cls(0, brief(f"model {name!r} is not loaded: {why}"), text=brief(why))
+
     def error(self) -> LoadFailed:
         """To be raised to who waited for it."""
         if self.numbers:
             return NotEnoughMemory(self.reason, *self.numbers)
         exc = LoadFailed(self.reason, self.type_name, self.text)
-        exc.__cause__ = RemoteTraceback(self.trace)
+        exc.__cause__ = RemoteTraceback(self.trace) if self.trace else None
         return exc
 
 

@@ -79,6 +79,12 @@ class Slot:
 
     # -- to be had -------------------------------------------------------------------------------------
 
+    def bar(self, seconds: float, why: str) -> None:
+        """Before anything else: it counts as failed for as long, and is not loaded."""
+        self._failure = Setback.untried(self.name, why)
+        self._life.bar(self._clock() + seconds, self._failure.reason, time.time())
+        logger.error("%s", self._failure.reason)
+
     def start(self, why: str = "on request") -> None:
         """Begin to load unless that is done, under way, or has failed a moment ago."""
         with self._condition:

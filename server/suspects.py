@@ -21,9 +21,12 @@ class Suspects:
     def __init__(self) -> None:
         self._deaths: deque[list[Any]] = deque(maxlen=REMEMBERED)
 
-    def died(self, pid: int, reason: str, executing: list[list[int]]) -> None:
-        """A host is dead; ``executing`` is empty where the cause is known and none of them."""
-        self._deaths.append([pid, reason, executing])
+    def died(self, pid: int, reason: str, executing: list[list[int]], outside: bool = False) -> None:
+        """A host is dead; ``executing`` is empty where the cause is known and none of them.
+
+        ``outside``: others killed it, which may or may not be for what one of these does.
+        """
+        self._deaths.append([pid, reason, executing, outside])
 
     def told(self) -> list[list[Any]]:
         """As plain data, for the hosts."""
@@ -43,9 +46,10 @@ class Deaths:
             self._told = told
             self._news.notify_all()
 
-    def verdict(self, pid: int, session: int, request: int) -> dict[str, str] | None:
+    def verdict(self, pid: int, session: int, request: int) -> dict[str, Any] | None:
         """None for a call that may simply be sent again; else where it is to run alone, and why.
 
+        With ``outside`` it was executing when others killed its host: it runs alone should that happen again and again.
         Waits, 5 s at most, for the news of the death of host ``pid``.
         """
         with self._news:
@@ -54,7 +58,7 @@ class Deaths:
             death = self._of(pid)
         if death is None or [session, request] not in death[2]:
             return None
-        return {"address": self._quarantine, "reason": death[1]}
+        return {"address": self._quarantine, "reason": death[1]} | ({"outside": True} if death[3] else {})
 
     def _of(self, pid: int) -> list[Any] | None:
         return next((death for death in reversed(self._told) if death[0] == pid), None)

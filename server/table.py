@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from sharedmodel.control import described
@@ -17,6 +18,7 @@ from sharedmodel.objects import Objects, Watch
 
 from .arbiter import Arbiter
 from .beat import Beat
+from .in_turn import InTurn
 from .lease import Leased
 from .machine.governor import CPU
 from .machine.gpus import Gpus
@@ -49,13 +51,14 @@ class Table:
         gpus: Gpus | None = None,
         neighbours: Neighbours | None = None,
         clock: Callable[[], float] = time.monotonic,
+        barred: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     ) -> None:
         """``folder``: where modules of factories are looked for first; ``watch`` makes who sees a model's calls.
 
         ``others``: models that are not here, for the error that names those there are.
         ``batches``: whether calls may run together, where a model's settings say so.
         ``purse``: the memory that models must do with; ``gpus``: the GPUs that they may run on; ``neighbours``: the
-        hosts that they share these with.
+        hosts that they share these with. ``barred``: what is to be loaded alone, for how many seconds not, and why.
         """
         self._objects = objects
         self._changed = changed
@@ -64,12 +67,14 @@ class Table:
         self._others = others
         self._batches = batches
         self._clock = clock
+        self._barred = barred
         self._lock = threading.Lock()
         self._wards: dict[str, Ward] = {}
         self._models: dict[str, ModelSettings] = {}
         self._model_of: dict[str, tuple[str, str | None]] = {}
         self.beat = Beat(self._all, clock)
         self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus, neighbours=neighbours)
+        self._in_turn = InTurn(barred, self.arbiter.room)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""
@@ -254,10 +259,13 @@ class Table:
             hide=lambda: self._hide(ward),
             changed=self._told,
             watch=self._watch,
-            room=self.arbiter.room,
+            room=self._in_turn.room,
             folder=self._folder,
             clock=self._clock,
         )
+        seconds, why = self._barred.get(full, (0.0, ""))
+        if seconds:
+            ward.slot.bar(seconds, why)
         return ward
 
     def _told(self) -> None:

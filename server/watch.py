@@ -62,11 +62,11 @@ class Watch:
         guard = self._guard
         if guard.turn is not None:
             guard.turn.acquire()
-        slot = guard.journal.enter(call.peer.number, call.rid)
         if self.max_run is None:
+            slot = guard.journal.enter(call.peer.number, call.rid)
             call.began = time.monotonic()
             return slot
-        run = Run(self, call, slot)
+        run = Run(self, call, guard.journal.enter(call.peer.number, call.rid, time.monotonic() + self.max_run))
         guard.running[id(run)] = run
         return run
 
@@ -89,7 +89,8 @@ class Watch:
             yield
             return
         chore = Chore(method)
-        run = Run(self, chore, -1)
+        journal = self._guard.journal
+        run = Run(self, chore, journal.enter(0, 1, time.monotonic() + self.max_run))
         self._guard.running[id(run)] = run
         try:
             with serving(chore):
@@ -98,6 +99,7 @@ class Watch:
             raise (chore.condemned or exc) from exc
         finally:
             self._guard.running.pop(id(run), None)
+            journal.leave(run.slot)
 
 
 class Guard:

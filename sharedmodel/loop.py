@@ -20,6 +20,8 @@ from .workers import Workers
 _STANDSTILL: Final = 4e-3
 _QUIET: Final = 25  # ticks of the monitor without a quick call, after which it sleeps until there is one
 _AFTER_FAULT: Final = 0.05
+# In a row, after which it ends: a model's native code may have closed descriptors that are not its own.
+_FAULTS: Final = 100
 # What has become of the loop when a call is done: the events at hand are still to be served; others may have served
 # them meanwhile, and a number among them may be another session's by now; or it is another thread's.
 GO_ON, ANEW, LOST = range(3)
@@ -117,14 +119,22 @@ class Loop:
 
     def _lead(self) -> None:
         """Run the loop on this thread, until the service stops or another thread has been given it."""
+        faults, known = 0, ""
         while not self.stopped.is_set():
             try:
                 if self._serve() == LOST:
                     return
-            except Exception:
+                faults = 0
+            except Exception as exc:
+                faults += 1
                 if self.stopped.wait(_AFTER_FAULT):  # a fault of ours must neither end the loop nor spin it
                     return
-                logger.exception("a fault in the host's loop")
+                if repr(exc) != known:
+                    logger.exception("a fault in the host's loop; it goes on")
+                known = repr(exc)
+                if faults == _FAULTS:
+                    logger.critical("nothing can be served any more, the host ends: %s", known)
+                    self.stop()
 
     def _claimed(self) -> bool:
         """Take the loop, if it is lent. The lock is held."""

@@ -24,11 +24,11 @@ from sharedmodel.server.machine.oom import Kills
     ],
 )
 def test_an_end_is_told_by_its_cause(code: int, fatal: str, after: Kills, told: str) -> None:
-    assert told in reason(code, fatal, Kills(), after, 2_000_000_000)
+    assert told in reason(code, fatal, after, 2_000_000_000)
 
 
 def test_the_memory_reached_is_told_where_it_was_the_cause() -> None:
-    assert "2.0 GB" in reason(-signal.SIGKILL, "", Kills(), Kills(cgroup=1), 2_000_000_000)
+    assert "2.0 GB" in reason(-signal.SIGKILL, "", Kills(cgroup=1), 2_000_000_000)
 
 
 def death(*, lived: float = 1.0, ready: bool = True, wanted: bool = False, outside: bool = False) -> Death:
@@ -99,7 +99,7 @@ def test_a_wanted_restart_is_no_death_in_the_row() -> None:
     ],
 )
 def test_a_death_is_counted_under_one_of_few_words(code: int, after: Kills, how: dict[str, bool], cause: str) -> None:
-    assert cause_of(code, Kills(), after, **{"wanted": False, "fault": False, **how}) == cause
+    assert cause_of(code, after, **{"wanted": False, "fault": False, **how}) == cause
 
 
 def test_deaths_are_counted_by_their_cause_beyond_those_that_are_remembered() -> None:

@@ -14,7 +14,7 @@ from sharedmodel.server.machine.cores import cores
 from sharedmodel.server.machine.estimate import LEAST, estimate
 from sharedmodel.server.machine.limits import Limit, limits, shared_memory
 from sharedmodel.server.machine.memory import UNKNOWN, Account, memory
-from sharedmodel.server.machine.oom import Events, Kills, events, kills, kills_all
+from sharedmodel.server.machine.oom import RECENT, Events, Kills, Recent, events, kills, kills_all
 from sharedmodel.server.machine.pressure import Pressure, Stall, pressure
 
 from .trees import GB, Tree, Version1, Version2
@@ -205,3 +205,17 @@ def test_the_supervisor_pays_for_no_library_to_know_its_machine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]" and len(modules) > 10
+
+
+def test_only_what_was_killed_a_moment_ago_may_be_why_a_process_ended() -> None:
+    now, counts = [0.0], [Kills(3, 8)]
+    recent = Recent(lambda: counts[0], total=10 << 30, clock=lambda: now[0])
+    assert recent.kills(1 << 30) == Kills()
+    counts[0] = Kills(4, 9)
+    assert recent.kills(1 << 30) == Kills(1, 1)
+    assert recent.kills(10 << 20) == Kills(1, 0), "the kernel kills the largest of a machine, and not one so small"
+    for _ in range(2):
+        assert any(recent.kills(1 << 30))
+        now[0] += RECENT
+        recent.expire(now[0])
+    assert recent.kills(1 << 30) == Kills()

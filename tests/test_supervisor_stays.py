@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sharedmodel.client import connect
-from sharedmodel.errors import BadArgument, LoadFailed, Poisonous
+from sharedmodel.errors import BadArgument, HostLost, LoadFailed, Poisonous
 from sharedmodel.server import reload
 from sharedmodel.server.control import ask
 from sharedmodel.server.keeper import SILENCE
@@ -67,6 +67,17 @@ def test_a_host_that_does_not_read_holds_up_nobody_and_hears_what_is_new_at_last
         with connect(server.address) as host:
             until(lambda: host.models()["m0"]["state"] == "unloaded", lambda: str(host.models()["m0"]["state"]))
         assert server.until("ready")["restarts"] == 0 and server.host_pid == pid
+
+
+def test_a_host_whose_descriptors_a_model_has_closed_ends_and_the_next_one_answers(runtime: str) -> None:
+    config = '[models.crasher]\nfactory = "zoo:Crasher"\nidempotent = ["add"]\n'
+    with running_server(config, runtime) as server:
+        crasher = connect(server.address).model("crasher", timeout=60)
+        with pytest.raises(HostLost):
+            crasher.crash("descriptors")
+        assert crasher.add(1, 2) == 3
+        assert server.log.count("a fault in the host's loop") <= 3
+        assert server.status()["restarts"] == 1
 
 
 def test_a_supervisor_that_was_stopped_for_a_while_does_not_blame_its_hosts(runtime: str) -> None:

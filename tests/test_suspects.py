@@ -18,6 +18,7 @@ from sharedmodel.errors import HostLost, Poisonous
 from sharedmodel.server import messages, suspects
 from sharedmodel.server.hosts import Hosts
 from sharedmodel.server.journal import SLOTS, Journal
+from sharedmodel.server.keeper import LONGEST_SILENCE, SILENCE
 from sharedmodel.server.place import QUARANTINE, Place
 from sharedmodel.server.settings import Settings
 from sharedmodel.server.suspects import Deaths, Suspects
@@ -28,6 +29,12 @@ CONFIG = """
 [models.crasher]
 factory = "zoo:Crasher"
 idempotent = ["add", "pid", "crash", "crash_once", "held_by"]
+"""
+LOITERER = """
+[models.slow]
+factory = "zoo:Loiterer"
+idempotent = ["wait", "add"]
+max_run = 0.5
 """
 
 
@@ -82,6 +89,57 @@ def test_a_call_whose_host_was_killed_from_outside_is_no_suspect(server: Server,
                 server.kill_host()
         release(pipe, held)
         assert held.result() == server.host_pid
+
+
+def test_a_call_that_has_its_host_killed_again_and_again_is_refused_in_the_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharedmodel.client.replay.KILLED", 1)
+    crasher = connect(server.address).model("crasher")
+    with pytest.raises(Poisonous, match=r"ended its host 4 times, at last running alone.*killed by SIGKILL"):
+        crasher.crash("kill")
+    assert crasher.add(1, 2) == 3
+    assert [death["host"] for death in server.status()["deaths"]] == ["", "", "#quarantine", "#quarantine"]
+
+
+def test_a_call_that_keeps_two_hosts_silent_for_too_long_is_refused(runtime: str) -> None:
+    with running_server(LOITERER, runtime) as server:
+        slow = connect(server.address).model("slow")
+        with pytest.raises(Poisonous, match="no sign of life"):
+            slow.wait("lock")
+        assert slow.add(1, 2) == 3
+        assert [death["host"] for death in server.status()["deaths"]] == ["", "#quarantine"]
+
+
+def test_a_silent_host_is_waited_for_while_a_call_or_a_load_may_take_as_long(runtime: str) -> None:
+    told: list[str] = []
+    child: Any = SimpleNamespace(states={"m": {"state": "ready"}}, kill=lambda: told.append("killed"))
+    with selectors.DefaultSelector() as selector:
+        hosts = Hosts(Place(runtime), selector, lambda *_: None, lambda *_: None)
+        hosts.apply(Settings())
+        keeper = hosts.first
+        keeper.child = child
+        try:
+            keeper.beat()
+            begun = keeper._beaten
+            slot = keeper.journal.enter(1, 1, begun + 60)
+            for after in (10, 20, 60):
+                keeper.expire(begun + after)
+                assert not told and begun + after < keeper.due <= begun + 61
+            keeper.journal.leave(slot)
+            slot = keeper.journal.enter(1, 2)  # whose model may take for ever
+            keeper.expire(begun + 10_000)
+            keeper.journal.leave(slot)
+            child.states["m"]["replacement"] = "loading"
+            keeper.expire(begun + LONGEST_SILENCE - 1)
+            assert not told
+            keeper.beat()
+            del child.states["m"]["replacement"]
+            keeper.expire(keeper._beaten + SILENCE)
+            assert told == ["killed"] and child.silent
+        finally:
+            keeper.child = None
+            hosts.close()
 
 
 def test_the_event_loop_refuses_and_replays_in_the_same_way(server: Server, runtime: str) -> None:
@@ -157,7 +215,7 @@ def test_news_of_a_death_wakes_who_waits_for_it() -> None:
 def test_a_host_hears_of_deaths_that_came_while_it_was_being_started(runtime: str) -> None:
     told: list[Any] = []
     child: Any = SimpleNamespace(serving=False, states={}, tell=lambda *said: told.append(said))
-    death: Any = SimpleNamespace(pid=10, reason="crashed", executing=[(2, 3)])
+    death: Any = SimpleNamespace(pid=10, reason="crashed", executing=[(2, 3)], outside=False)
     with selectors.DefaultSelector() as selector:
         hosts = Hosts(Place(runtime), selector, lambda *_: None, lambda *_: None)
         hosts.apply(Settings())
@@ -170,7 +228,7 @@ def test_a_host_hears_of_deaths_that_came_while_it_was_being_started(runtime: st
         finally:
             hosts.first.child = None
             hosts.close()
-    assert (messages.DEATHS, [[10, "crashed", [[2, 3]]]]) in told
+    assert (messages.DEATHS, [[10, "crashed", [[2, 3]], False]]) in told
 
 
 def lost(*, begun: bool = True) -> HostLost:

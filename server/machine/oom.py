@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from . import files
 from .cgroup import groups
@@ -13,6 +15,37 @@ class Kills(NamedTuple):
 
     cgroup: int = 0
     machine: int = 0
+
+
+RECENT: Final = 2.0  # seconds; a kill longer ago than twice that was another process's
+# Of the machine's memory: the kernel kills the largest, and has other reasons to kill than a process so small.
+_SUSPECT: Final = 0.01
+
+
+class Recent:
+    """What was killed a moment ago. The counts are of all processes, since boot; it has to be asked all the time."""
+
+    def __init__(
+        self, read: Callable[[], Kills] | None = None, total: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``total``: the machine's memory in bytes."""
+        self._read = read or kills
+        self._least = total * _SUSPECT
+        self._clock = clock
+        self._before = self._last = self._read()
+        self.due = clock() + RECENT
+
+    def expire(self, now: float) -> None:
+        """Look again, when that is due."""
+        if now >= self.due:
+            self._before, self._last = self._last, self._read()
+            self.due = now + RECENT
+
+    def kills(self, peak: int) -> Kills:
+        """What was killed a moment ago that may have been a process whose memory had reached ``peak`` bytes."""
+        now = self._read()
+        machine = now.machine - self._before.machine if peak >= self._least else 0
+        return Kills(now.cgroup - self._before.cgroup, machine)
 
 
 class Events(NamedTuple):
