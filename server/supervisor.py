@@ -24,6 +24,7 @@ from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
 
 from . import activation, logs, messages
+from .changes import as_read, with_chosen_defaults
 from .control import Answer, ControlServer
 from .death import Death
 from .detach import detach
@@ -66,6 +67,7 @@ class Supervisor:
         self.gateway = Gateway(place, self._selector, settings.group)
         self.hosts = Hosts(place, self._selector, self._report, self._ended)
         self._apply(settings)
+        self._last = as_read(settings)  # what the configuration said when it was taken
         self._signals = Signals(self._selector, self._signal)
         self._control = ControlServer(place.listen(place.control), self._selector, self._request)
         self._standing = Standing(self)
@@ -195,7 +197,8 @@ class Supervisor:
         try:
             if isinstance(found, BadArgument):
                 raise found
-            self._apply(found)
+            self._apply(with_chosen_defaults(self._last, self.settings, found))
+            self._last = as_read(found)
         except (SharedModelError, OSError) as exc:
             logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
         self._herald.reloaded(self.hosts)

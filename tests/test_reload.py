@@ -129,6 +129,19 @@ def test_a_default_that_was_switched_outlives_its_host(runtime: str) -> None:
         assert host.models()["m"]["default"] == "2"
 
 
+def test_a_default_that_was_switched_stays_until_the_configuration_names_another(runtime: str) -> None:
+    text = versions(runtime)
+    with running_server(text, runtime) as server, connect(server.address) as host:
+        host.load("m", version="2", default=True)
+        server.rewrite(text + '[models.more]\nfactory = "zoo:Echo"\n')
+        until(lambda: "more" in host.models(), lambda: server.log)
+        assert (host.model("m").work(0), host.models()["m"]["default"]) == (200, "2")
+        host.load("m", version="1", default=True)
+        server.rewrite(text.replace('default = "1"', 'default = "2"'))
+        until(lambda: host.models()["m"]["default"] == "2", lambda: server.log)
+        until(lambda: host.model("m").work(0) == 200, lambda: server.log)
+
+
 def test_a_default_that_can_not_be_loaded_is_none(runtime: str) -> None:
     with running_server(versions(runtime), runtime) as server, connect(server.address) as host:
         Path(runtime, "loads.bad").touch()
