@@ -1,6 +1,7 @@
 """The host's models by name: each announced at once, loaded off every lock, published when it is ready.
 
 A model with versions is a ward for each, under `NAME@VERSION`; `NAME` is one name more for the default's object.
+Where another one becomes the default, `NAME` stands for the old one until the new one is ready.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ from .machine.purse import Purse
 from .names import full_name
 from .scheduling.calls import Schedule
 from .settings import ModelSettings
+from .signs import Signs
 from .timetable import schedule_of
 from .ward import Ward
 
@@ -60,7 +63,7 @@ class Table:
         ``purse``: the memory that models must do with; ``gpus``: the GPUs that they may run on; ``neighbours``: the
         hosts that they share these with. ``barred``: what is to be loaded alone, for how many seconds not, and why.
         """
-        self._objects = objects
+        self._signs = Signs(objects)
         self._changed = changed
         self._folder = folder
         self._watch = watch
@@ -72,6 +75,7 @@ class Table:
         self._wards: dict[str, Ward] = {}
         self._models: dict[str, ModelSettings] = {}
         self._model_of: dict[str, tuple[str, str | None]] = {}
+        self._going: list[Ward] = []  # configured no more; they leave when no name stands for them
         self.beat = Beat(self._all, clock)
         self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus, neighbours=neighbours)
         self._in_turn = InTurn(barred, self.arbiter.room)
@@ -85,38 +89,58 @@ class Table:
                 return
             self._models[name] = settings
             wards = [self._ward(name, version, one) for version, one in settings.by_version.items()]
-        for ward in wards:
-            self._objects.announce(ward.name, ward.slot.wait)
-        if settings.versions:
-            self._objects.announce(name, lambda: self._ward_of(name).slot.wait())
+        self._announce(name, *(ward.name for ward in wards))
+
+    def _announce(self, *names: str) -> None:
+        for name in names:  # which may be another ward's by the time somebody waits
+            self._signs.announce(name, partial(self._awaited, name))
+
+    def _awaited(self, name: str) -> Leased:
+        return self._ward_of(name).slot.wait()
 
     def _remove(self, name: str) -> None:
         with self._lock:
-            gone = self._models.pop(name)
-            wards = [self._wards.pop(full_name(name, version)) for version in gone.by_version]
-            for ward in wards:
-                del self._model_of[ward.name]
-            self._objects.retract(name, *(ward.name for ward in wards))
-        for ward in wards:
-            self.arbiter.forget(ward.name)
-            ward.leave("it is configured no more")
+            self._drop(name, self._models.pop(name).by_version)
+            self._signs.remove(name)
+
+    def _drop(self, name: str, versions: Iterable[str | None]) -> None:
+        """These are configured no more. The model's own name stands for what it stood for."""
+        for version in versions:
+            ward = self._wards.pop(full_name(name, version))
+            del self._model_of[ward.name]
+            self._going.append(ward)
+            if version is not None:
+                self._signs.remove(ward.name)
 
     def _change(self, name: str, settings: ModelSettings) -> None:
+        new = settings.by_version
         with self._lock:
-            old = self._models[name].by_version
-        if old.keys() != settings.by_version.keys():
-            self._remove(name)
-            self.add(name, settings)
-            self.start(name)
-            return
-        with self._lock:
-            before, self._models[name] = self._models[name].default, settings
-        for version, one in settings.by_version.items():
-            if one != old[version]:
+            before, self._models[name] = self._models[name], settings
+            old = before.by_version
+            come = [self._ward(name, version, one) for version, one in new.items() if version not in old]
+            self._drop(name, [version for version in old if version not in new])
+        self._announce(*(ward.name for ward in come))
+        for version, one in new.items():
+            if version in old and one != old[version]:
                 self.arbiter.forget(full_name(name, version))
                 self._wards[full_name(name, version)].change(one)
-        if settings.default is not None and settings.default != before:
-            self._make_default(self._wards[full_name(name, settings.default)])
+        for ward in come:
+            self._begin(ward)
+        if settings.default != before.default:
+            self._hand_over(name)
+
+    def _hand_over(self, name: str) -> None:
+        """The default is another one: the one before it serves until that is ready."""
+        ward = self._ward_of(name)
+        with self._lock:
+            last, served = self._signs.ward(name), self._signs.own(ward)
+            if last is None or last is ward:
+                return
+            if served is not None:
+                self._signs.put(ward, served, name)
+            elif (leased := last.slot.served) is not None and last in self._going:
+                leased.successor = partial(self._awaited, name)
+        ward.slot.start("it is the default now")
 
     def apply(self, models: dict[str, ModelSettings]) -> None:
         """Come to these models: only what differs is loaded, loaded anew, or let go of. Doesn't wait for it."""
@@ -140,13 +164,19 @@ class Table:
     def start(self, name: str) -> None:
         """Begin to load a model, each version of it, except where it is lazy."""
         for full, (model, _) in list(self._model_of.items()):
-            ward = self._wards[full]
             if name in (model, full):
-                ward.fetch_ahead() if ward.settings.upkeep.lazy else ward.slot.start("with its server")
+                self._begin(self._wards[full])
+
+    @staticmethod
+    def _begin(ward: Ward) -> None:
+        ward.fetch_ahead() if ward.settings.upkeep.lazy else ward.slot.start("with its server")
 
     def wait(self, name: str, patience: float | None = None) -> dict[str, Any]:
         """What clients should know of a model, once it is loaded. Raises LoadFailed; NotYet after ``patience`` s."""
-        return described(self._ward_of(name).slot.wait("asked for by a client", patience))
+        with self._lock:
+            # Of the default before, while the one that is it now loads.
+            served = self._signs.served(name) if isinstance(name, str) else None
+        return described(served or self._ward_of(name).slot.wait("asked for by a client", patience))
 
     def load(self, name: str, *, default: bool = False) -> dict[str, Any]:
         """Load a model; its state. With ``default`` its version is the model's default from then on.
@@ -159,7 +189,7 @@ class Table:
         ward.slot.wait("loaded on request")
         if default:
             self._make_default(ward)
-            self._changed()
+            self._told()
         return self.state(name)
 
     def reload(self, name: str) -> dict[str, Any]:
@@ -219,7 +249,9 @@ class Table:
     @property
     def settled(self) -> bool:
         """Whether each model that is loaded with the server is ready, or failed."""
-        return all(ward.settled for ward in self._all())
+        with self._lock:
+            wards = list(self._wards.values())
+        return all(ward.settled for ward in wards)
 
     def hurry(self) -> None:
         """No call waits any longer for others to run with: the host is about to end."""
@@ -237,13 +269,14 @@ class Table:
 
     def _all(self) -> list[Ward]:
         with self._lock:
-            return list(self._wards.values())
+            return [*self._wards.values(), *self._going]
 
     def _ward_of(self, name: Any) -> Ward:
         ward = None
         if isinstance(name, str):
-            settings = self._models.get(name)
-            ward = self._wards.get(name if settings is None else full_name(name, settings.default))
+            with self._lock:
+                settings = self._models.get(name)
+                ward = self._wards.get(name if settings is None else full_name(name, settings.default))
         if ward is None:
             known = ", ".join(sorted({*self._models, *self._wards, *self._others()})) or "none"
             raise BadArgument(f"no model {name!r} here; there are: {known}")
@@ -269,6 +302,7 @@ class Table:
         return ward
 
     def _told(self) -> None:
+        self._dismiss()
         self.beat.nudge()
         self.arbiter.nudge()
         try:
@@ -276,17 +310,30 @@ class Table:
         except Exception:  # whoever brings the news goes on: a load that ended here would be waited for for ever
             logger.exception("how the models stand could not be told")
 
+    def _dismiss(self) -> None:
+        """Let go of what is configured no more and what no name stands for any more."""
+        with self._lock:
+            over = [ward for ward in self._going if not self._signs.of(ward)]
+            self._going = [ward for ward in self._going if ward not in over]
+        for ward in over:
+            self.arbiter.forget(ward.name)
+            try:
+                ward.leave("it is configured no more")
+            except RuntimeError as exc:  # no further threads for this user, or in this container
+                logger.warning("model %s is not let go of yet: %s", ward.name, exc)
+                with self._lock:
+                    self._going.append(ward)
+
     def _show(self, ward: Ward, leased: Leased) -> None:
         settings = ward.settings
         leased.schedule = schedule_of(leased, settings, batches=self._batches)
         with self._lock:
-            if self._is_here(ward):
-                self._objects.put(leased, *self._names(ward.name))
+            if names := self._names(ward):
+                self._signs.put(ward, leased, *names)
 
     def _hide(self, ward: Ward) -> None:
         with self._lock:
-            if self._is_here(ward):
-                self._objects.retract(*self._names(ward.name), keep_announced=True)
+            self._signs.hide(*self._signs.of(ward))
 
     def _is_here(self, ward: Ward) -> bool:
         """Whether it is configured still. Another may have its name by now."""
@@ -299,16 +346,19 @@ class Table:
             model, version = self._model_of[ward.name]
             assert version is not None
             self._models[model] = self._models[model].with_default(version)
-            found = self._objects.published(ward.name)
+            found = self._signs.own(ward)
             if found is not None:
-                self._objects.put(found, model)
+                self._signs.put(ward, found, model)
             else:  # unloaded again already: the next call loads it
-                self._objects.retract(model, keep_announced=True)
+                self._signs.hide(model)
 
-    def _names(self, full: str) -> list[str]:
-        """The names that an object has: its own, and the model's if it is the default."""
-        model, version = self._model_of[full]
-        return [full, model] if version is not None and self._models[model].default == version else [full]
+    def _names(self, ward: Ward) -> list[str]:
+        """The names that its object should have: its own, and the model's if it is the default."""
+        if not self._is_here(ward):
+            return self._signs.of(ward)
+        model, version = self._model_of[ward.name]
+        is_default = version is not None and self._models[model].default == version
+        return [ward.name, model] if is_default else [ward.name]
 
 
 def _told_of(default: str | None, wards: dict[str | None, Ward]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Final
 
+from sharedmodel.errors import BadArgument
+
 _SERVICE: Final = """\
 # {name}.service, printed by `sharedmodel systemd`. Look through what is marked EDIT, then:
 #   {install}
@@ -18,7 +20,8 @@ Type=notify
 # Ready when every model is ready or has failed; `systemctl status` shows how they stand.
 # EDIT: the configuration.
 ExecStart={command} serve {config} --runtime-dir {directory}
-ExecReload=/bin/kill -HUP $MAINPID
+# It fails where the configuration has mistakes; the service goes on with the one before.
+ExecReload={command} reload --runtime-dir {directory}
 # The supervisor ends its hosts itself, running calls first.
 KillMode=mixed
 # EDIT: more than `grace` in the configuration, and than the largest model takes to load.
@@ -98,7 +101,8 @@ _SOCKET_USER: Final = """
 
 
 def service(config: str | None, *, user: bool) -> str:
-    """The .service unit."""
+    """The .service unit. Raises BadArgument for a configuration that can't be read."""
+    _check(config)
     return _SERVICE.format(
         name="sharedmodel",
         install=_install("sharedmodel.service", user),
@@ -120,6 +124,14 @@ def listening(*, user: bool) -> str:
         directory="%t/sharedmodel",
         user="" if user else _SOCKET_USER,
     )
+
+
+def _check(config: str | None) -> None:
+    try:
+        if config is not None:
+            open(config, "rb").close()
+    except OSError as exc:
+        raise BadArgument(f"{config}: {exc.strerror}") from exc
 
 
 def _install(unit: str, user: bool) -> str:

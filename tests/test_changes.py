@@ -33,6 +33,10 @@ def unprintable() -> None:
     raise Unprintable
 
 
+def speechless() -> None:
+    raise MemoryError
+
+
 def wordy() -> None:
     raise ValueError("x" * 5_000_000)
 
@@ -99,6 +103,77 @@ def test_a_lazy_model_that_is_loading_when_it_changes_is_the_new_one_at_last(obj
     assert found is not None and found.obj.size == 2
 
 
+def versions(default: str, **sizes: int) -> ModelSettings:
+    """A model with a version of each size, by its name."""
+    return ModelSettings(versions={name: hoard(size) for name, size in sizes.items()}).with_default(default)
+
+
+def size_of(objects: Objects, name: str) -> int | None:
+    """What calls to a name come to at this moment; None: they wait."""
+    found = objects.published(name)
+    return None if found is None else found.method("touch")()
+
+
+def test_a_version_that_comes_or_goes_touches_no_other(objects: Objects) -> None:
+    models = Table(objects)
+    models.apply({"m": versions("a", a=1, b=2)})
+    first, second = models.load("m@a"), models.load("m@b")
+    with slow_loads():
+        models.apply({"m": versions("a", a=1, b=2, c=4)})
+        until(lambda: loading(models, "m@c"), lambda: str(models.states()))
+        assert (models.state("m@a"), models.state("m@b")) == (first, second)
+        assert [size_of(objects, name) for name in ("m", "m@a", "m@b", "m@c")] == [1, 1, 2, None]
+    models.load("m@c")
+    models.apply({"m": versions("a", a=1, c=4)})
+    until(lambda: Hoard.held == 5, lambda: f"{Hoard.held} are held")
+    assert models.state("m@a") == first and size_of(objects, "m") == 1
+    assert objects.published("m@b") is None and objects.announced("m@b") is None
+
+
+PLAIN, ONE, TWO = hoard(1), versions("a", a=1), versions("b", a=1, b=2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PLAIN, versions("b", b=2, c=4)),
+        (TWO, hoard(4)),
+        (ONE, TWO),
+        (versions("a", a=1, b=2), versions("b", b=8, c=2)),
+    ],
+    ids=["versions instead of one", "one instead of versions", "a new default", "the default is gone"],
+)
+def test_a_name_stands_for_the_old_one_until_the_new_one_is_ready(
+    objects: Objects, before: ModelSettings, after: ModelSettings
+) -> None:
+    models = Table(objects)
+    models.apply({"m": before})
+    models.load("m")
+    old = size_of(objects, "m")
+    with slow_loads():
+        models.apply({"m": after})
+        until(lambda: loading(models, "m"), lambda: str(models.states()))
+        assert size_of(objects, "m") == old
+        assert models.wait("m", patience=0)["exposed"]  # who asks for it now has it too
+    new = next(iter((after.versions[after.default] if after.default else after).args))
+    until(lambda: size_of(objects, "m") == new, lambda: str(models.states()))
+    held = sum(one.args[0] for one in after.by_version.values())
+    until(lambda: Hoard.held == held, lambda: f"{Hoard.held} are held")
+
+
+def test_a_default_that_can_not_be_loaded_leaves_the_name_to_the_one_before(objects: Objects) -> None:
+    models = Table(objects)
+    models.apply({"m": versions("a", a=1)})
+    models.load("m")
+    broken = ModelSettings(factory="tests.test_changes:unprintable")
+    models.apply({"m": ModelSettings(versions={"b": broken}).with_default("b")})
+    until(lambda: bool(models.state("m")["state"] == "failed"), lambda: str(models.states()))
+    assert size_of(objects, "m") == 1
+    models.apply({})
+    until(lambda: Hoard.held == 0, lambda: f"{Hoard.held} are held")
+    assert objects.published("m") is None
+
+
 def test_states_are_told_while_models_come_and_go(objects: Objects) -> None:
     models, over = Table(objects), threading.Event()
     all_of_them = {f"m{at}": hoard(0, lazy=True) for at in range(30)}
@@ -156,6 +231,13 @@ def test_an_error_without_a_text_fails_the_load_all_the_same(objects: Objects) -
     models = Table(objects)
     models.add("m", ModelSettings(factory="tests.test_changes:unprintable"))
     with pytest.raises(LoadFailed, match="<Unprintable that can't be printed>"):
+        models.load("m")
+
+
+def test_an_error_that_says_nothing_is_told_by_its_type_alone(objects: Objects) -> None:
+    models = Table(objects)
+    models.add("m", ModelSettings(factory="tests.test_changes:speechless"))
+    with pytest.raises(LoadFailed, match=r"could not be loaded: MemoryError$"):
         models.load("m")
 
 

@@ -104,12 +104,42 @@ def test_the_default_version_is_switched_without_a_failed_call(runtime: str) -> 
         assert host.model("m", version="2").work(1) == 201
 
 
+def test_no_call_fails_while_sighup_adds_versions_and_takes_them_away(runtime: str) -> None:
+    plain = fragile(runtime, "kwargs = {plus = 100}")
+    with running_server(versions(runtime), runtime) as server, connect(server.address) as host:
+        number = host.model("m@1").number()
+        with under_load(server, "m", 100), under_load(server, "m@1", 100):
+            for text in (versions(runtime) + "versions.3 = {kwargs = {plus = 300}}\n", versions(runtime)):
+                server.rewrite(text)
+                until(lambda: ("3" in host.models()["m"]["versions"]) == ("300" in text), lambda: server.log)  # noqa: B023
+                assert host.model("m@1").number() == number
+            until(lambda: size(f"{runtime}/loads.closed") >= 1, lambda: server.log)
+        with under_load(server, "m", 100):
+            for text in (plain, versions(runtime)):
+                server.rewrite(text)
+                until(lambda: ("versions" in host.models()["m"]) == (text != plain), lambda: server.log)  # noqa: B023
+                until(lambda: server.state() == "ready", lambda: server.log)
+
+
 def test_a_default_that_was_switched_outlives_its_host(runtime: str) -> None:
     with running_server(versions(runtime), runtime) as server, connect(server.address) as host:
         host.load("m@2", default=True)
         server.kill_host()
         assert host.model("m").work(0) == 200
         assert host.models()["m"]["default"] == "2"
+
+
+def test_a_default_that_was_switched_stays_until_the_configuration_names_another(runtime: str) -> None:
+    text = versions(runtime)
+    with running_server(text, runtime) as server, connect(server.address) as host:
+        host.load("m", version="2", default=True)
+        server.rewrite(text + '[models.more]\nfactory = "zoo:Echo"\n')
+        until(lambda: "more" in host.models(), lambda: server.log)
+        assert (host.model("m").work(0), host.models()["m"]["default"]) == (200, "2")
+        host.load("m", version="1", default=True)
+        server.rewrite(text.replace('default = "1"', 'default = "2"'))
+        until(lambda: host.models()["m"]["default"] == "2", lambda: server.log)
+        until(lambda: host.model("m").work(0) == 200, lambda: server.log)
 
 
 def test_a_default_that_can_not_be_loaded_is_none(runtime: str) -> None:

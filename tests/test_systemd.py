@@ -95,7 +95,12 @@ def test_a_reload_is_told_and_its_end(manager: Manager, runtime: str) -> None:
         Path(runtime, "config.toml").write_text("nonsense")
         server.process.send_signal(signal.SIGHUP)
         manager.hears("RELOADING=1")
-        manager.hears("READY=1")
+        (status,) = [line for line in manager.hears("READY=1") if line.startswith("STATUS=")]
+        assert status.startswith("STATUS=2 of 2 models ready; the configuration was not taken: ") and "TOML" in status
+        Path(runtime, "config.toml").write_text(ECHO)
+        server.process.send_signal(signal.SIGHUP)
+        manager.hears("RELOADING=1")
+        assert "STATUS=1 of 1 models ready" in manager.hears("READY=1")
 
 
 def test_signs_of_life_are_given_where_the_manager_watches(
@@ -244,9 +249,13 @@ def test_what_is_no_listening_socket_is_not_used_and_the_log_says_so(
 
 
 @pytest.mark.parametrize("user", [False, True])
-def test_the_units_name_the_command_and_a_socket_where_the_server_looks_for_it(user: bool) -> None:
-    unit = command("systemd", "/etc/my models/100%.toml", *["--user"] * user)
-    assert 'serve "/etc/my models/100%%.toml" --runtime-dir %t/sharedmodel' in unit
+def test_the_units_name_the_command_and_a_socket_where_the_server_looks_for_it(user: bool, tmp_path: Path) -> None:
+    config = tmp_path / "my models 100%.toml"
+    assert f"{config}: No such file" in command("systemd", str(config), *["--user"] * user, code=2)
+    config.touch()
+    unit = command("systemd", str(config), *["--user"] * user)
+    assert f'serve "{tmp_path}/my models 100%%.toml" --runtime-dir %t/sharedmodel' in unit
+    assert "reload --runtime-dir %t/sharedmodel" in unit
     assert "Type=notify" in unit and "KillMode=mixed" in unit
     assert "ListenStream=%t/sharedmodel/host.sock" in command("systemd", "--socket", *["--user"] * user)
 
