@@ -140,8 +140,7 @@ def _host(host: dict[str, Any], old: dict[str, Any], at: float) -> tuple[Any, ..
         state,
         up,
         cpu,
-        size(host["memory"]),
-        size(host["pss"]),
+        *(size(host[key]) if key in host else "-" for key in ("memory", "pss")),
         host["threads"],
         host["descriptors"],
     )
