@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from sharedmodel.heap import trim
+from sharedmodel.repeats import Repeats
 
 from .accounts import Accounts
 from .lifecycle import DRAINING, WARMING
@@ -66,6 +67,7 @@ class Arbiter:
         self._accounts = Accounts(purse, gpus or Gpus())
         self._gpus_due = float("-inf")
         self._gpu_reliefs: dict[str, Relief] = {}
+        self._repeats = Repeats(1, clock=clock)
         self._clock = clock
         self._rules = rules
         self._relief = Relief(rules=rules)
@@ -286,18 +288,23 @@ class Arbiter:
 
     def _take(self, step: Step, short: str, device: str = CPU) -> None:
         if isinstance(step, ShrinkArenas):
-            logger.warning("%s; models' arenas are shrunk", short)
             for ward in self._wards():
                 if device in ward.takes:
                     ward.shrink()
+            self._say(f"arenas {device}", f"{short}; models' arenas are shrunk")
         elif isinstance(step, TrimHeap):
             before = own_memory().rss
             trim()
-            logger.warning("%s; the heap was trimmed by %s", short, size(max(0, before - own_memory().rss)))
+            self._say("heap", f"{short}; the heap was trimmed by {size(max(0, before - own_memory().rss))}")
         else:
             logger.warning("%s; unloaded: %s", short, ", ".join(step.names))
             with self._deciding:
                 self._unload(step.names, short)
+
+    def _say(self, kind: str, text: str) -> None:
+        """What costs nothing and may be done every few seconds, for as long as memory comes and goes."""
+        if text := self._repeats.hear(kind, text):
+            logger.warning("%s", text)
 
 
 def _used(device: Device) -> str:

@@ -82,9 +82,10 @@ def _models(before: Status, now: Status) -> Table:
 
 
 def _reasons(now: Status) -> Iterator[Text]:
-    for each in unready(now):
-        if "model" in each:
-            yield line(f"  {each['model']}: {each['reason']}", style="red")
+    told = {name: each.get("reason", "") for name, each in now["models"].items() if each["state"] == "failed"}
+    told |= {each["model"]: each["reason"] for each in unready(now) if "model" in each}
+    for name, reason in sorted(told.items()):
+        yield line(f"  {name}: {reason}", style="red")
 
 
 def _model(name: str, told: dict[str, Any], before: Status, now: Status) -> tuple[Any, ...]:
@@ -139,8 +140,7 @@ def _host(host: dict[str, Any], old: dict[str, Any], at: float) -> tuple[Any, ..
         state,
         up,
         cpu,
-        size(host["memory"]),
-        size(host["pss"]),
+        *(size(host[key]) if key in host else "-" for key in ("memory", "pss")),
         host["threads"],
         host["descriptors"],
     )

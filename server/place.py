@@ -11,6 +11,7 @@ supervisor.lock  held for as long as the supervisor lives; its text is the holde
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -124,13 +125,15 @@ class Lock:
 
 
 def listen(path: str, group: int | None = None) -> socket.socket:
-    """A listening socket in a directory whose lock is held. Raises BadArgument when somebody else listens."""
+    """A listening socket in a directory whose lock is held. Raises BadArgument when somebody else listens, OSError."""
     # A supervisor killed a moment ago may have a host that is still being ended, and listens.
     end = time.monotonic() + ORPHAN_WAIT
     while True:
         try:
             return link.listen(path, group=group)
         except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise OSError(exc.errno, exc.strerror, path) from exc
             if time.monotonic() > end:
                 raise BadArgument(f"somebody else listens at {path}: {exc.strerror}") from exc
             time.sleep(_LOOK_AGAIN)

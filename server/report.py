@@ -148,7 +148,7 @@ def standing(service: Service) -> dict[str, Any]:
     """The host in numbers, as plain data."""
     calls = [call for peer in list(service.peers.values()) for call in list(peer.calls.values())]
     return {
-        "sessions": Control(service).status()["sessions"],
+        "sessions": Control(service).sessions(),
         **own_numbers(),
         "under_way": under_way(calls, service.objects),
     }

@@ -27,25 +27,28 @@ class Rounds:
         self._ttl = ttl
         self._rest = NEVER if rest is None else rest
         self._rested = rest is None
-        self._used_at = now
+        self._used_at = now  # or later, but not as late as the next look
+        self._called_at = now
         self._due = now + every if every else NEVER
         self._singing = False
         self._gone = False
 
-    def look(self, now: float, used: bool, inside: int) -> str:
+    def look(self, now: float, used: float, inside: int) -> str:
         """What is to be done: nothing, CANARY or REST (`sung` tells of their end) or EXPIRED.
 
-        ``used``: whether it was called since the last look; ``inside``: the calls that run now.
+        ``used``: when it was called last, 0 where not since the last look; ``inside``: the calls that run now.
         """
-        if used or inside > self._singing:
-            self._used_at = now
+        busy = inside > self._singing
+        if used or busy:
+            self._used_at = now  # nobody tells when a call ended, and it expires no sooner than it may
+            self._called_at = now if busy else used
             self._rested = self._rest == NEVER
         if self._gone or self._singing:
             return ""
         if self._ttl is not None and now >= self._used_at + self._ttl:
             self._gone = True
             return EXPIRED
-        if not self._rested and now >= self._used_at + self._rest:
+        if not self._rested and now >= self._called_at + self._rest:
             self._singing = self._rested = True  # it rests in a call of its canary
             return REST
         # It gives way to callers, but not for ever: a model that is always busy can be sick as well.
@@ -69,7 +72,7 @@ class Rounds:
         if self._gone:
             return NEVER
         # A model that has rested is looked at as well: nobody else tells that it was called.
-        times = [now + self._rest if self._rested else self._used_at + self._rest]
+        times = [now + self._rest if self._rested else self._called_at + self._rest]
         if self._ttl is not None:
             times.append(min(self._used_at + self._ttl, now + max(SOONEST, self._ttl / LOOKS)))
         if self._singing:  # nobody wakes the one who looks when it is over

@@ -34,6 +34,7 @@ from .hosts import Hosts
 from .keeper import KILL_AFTER, NEVER, Keeper
 from .metrics.gateway import Gateway
 from .notify import Notifier
+from .obstacle import EXIT_CODE, Obstacle, told
 from .place import Lock, Place
 from .retire import Retirement
 from .settings import ModelSettings, Settings
@@ -226,9 +227,12 @@ def main() -> int:
     place.lent = activation.take()
     try:
         supervisor = Supervisor(place, settings, notifier)
-    except (SharedModelError, OSError) as exc:
+    except SharedModelError as exc:
         print(f"sharedmodel: {exc}", file=sys.stderr)
-        return 2
+        return EXIT_CODE if isinstance(exc, Obstacle) else 2
+    except OSError as exc:
+        print(f"sharedmodel: {told(exc, place.directory)}", file=sys.stderr)
+        return EXIT_CODE
     logger.info("serving %s in %s", settings.config_file or "models as its clients ask for them", place.directory)
     return supervisor.run()
 

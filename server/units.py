@@ -14,6 +14,8 @@ _SERVICE: Final = """\
 [Unit]
 Description=Models served to the processes of this host
 Documentation=man:systemd.service(5)
+# What is in the way of a start, a full disk say, may go: it is tried for as long as that takes.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify

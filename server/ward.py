@@ -205,7 +205,7 @@ class Ward:
             return self._look_at_failure(now)
         used, kept.leased.used = kept.leased.used, 0.0
         self._used_at = max(self._used_at, used)
-        due = kept.rounds.look(now, bool(used), kept.leased.inside)
+        due = kept.rounds.look(now, used, kept.leased.inside)
         try:
             if due == CANARY:
                 self._on_thread(lambda: self._beat(kept), "canary")

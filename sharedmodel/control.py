@@ -69,27 +69,31 @@ class Control:
 
     def status(self) -> dict[str, Any]:
         """The host in numbers; memory in bytes."""
-        peers = [peer for peer in list(self._service.peers.values()) if peer.greeted]
         return {
             "pid": os.getpid(),
             "address": self._service.address,
             "memory": resident(),
             "models": self.models(),
-            "sessions": [
-                {
-                    "number": peer.number,
-                    "pid": peer.who.pid,
-                    "uid": peer.who.uid,
-                    "calls": len(peer.calls),
-                    "objects": peer.refs.total,
-                    "requests": peer.room.request_bytes,
-                    "replies": peer.room.replies.capacity,
-                    "unsent": peer.outlet.unsent,
-                }
-                for peer in peers
-            ],
+            "sessions": self.sessions(),
             **self._service.info,
         }
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Who is connected, and what each holds. Takes no descriptor: there may be none."""
+        return [
+            {
+                "number": peer.number,
+                "pid": peer.who.pid,
+                "uid": peer.who.uid,
+                "calls": len(peer.calls),
+                "objects": peer.refs.total,
+                "requests": peer.room.request_bytes,
+                "replies": peer.room.replies.capacity,
+                "unsent": peer.outlet.unsent,
+            }
+            for peer in list(self._service.peers.values())
+            if peer.greeted
+        ]
 
 
 def described(served: Served) -> dict[str, Any]:

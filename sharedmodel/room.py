@@ -10,7 +10,7 @@ import itertools
 import os
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -24,9 +24,15 @@ from .memory import FIRST_SEGMENT, Owner
 from .tensor import Array, Layout, TensorRef
 
 COPY_FROM: Final = 8 << 20  # copying as much takes long
+_NEWS_AGAIN: Final = 3600.0  # seconds; a small /dev/shm is full for large arrays only, again and again
 
 Send = Callable[[bytes, "tuple[int, ...]"], None]
-Warn = Callable[[str, str], None]
+
+
+class Warn(Protocol):
+    """Say something of a kind, unless it was said lately (see `Service.warn_once`)."""
+
+    def __call__(self, key: str, text: str, again: float = ...) -> None: ...
 
 
 class Room:
@@ -125,6 +131,9 @@ class Room:
         except (OSError, MemoryError) as exc:
             self._warn("memory", f"no shared memory for {nbytes} bytes: {exc}; they go in frames")
             return None
+        if made.kind != kind:
+            text = f"{segment.DIRECTORY} has no room for {nbytes} bytes: memory files take its place, at the same speed"
+            self._warn("shm", text, _NEWS_AGAIN)
         number = next(self._numbers)
         if of_requests:  # before the client hears of it: not only the thread that asked may use it at once
             self.requests.add(number, made)

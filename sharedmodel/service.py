@@ -30,6 +30,7 @@ from .loop import GO_ON
 from .objects import Objects, Served
 from .patience import Patience
 from .peer import Peer
+from .repeats import Repeats
 from .roots import drain
 from .turns import Turns
 from .watched import Watched
@@ -78,6 +79,7 @@ class Service:
         self._next_beat = 0.0
         self._patience = Patience()
         self._warned: dict[str, float] = {}
+        self.repeats = Repeats()
         self._closed = False
 
     # -- life ----------------------------------------------------------------------------------------
@@ -120,6 +122,8 @@ class Service:
         self.workers.close(timeout)
         for peer in list(self.peers.values()):
             peer.close()
+        for text in self.repeats.overdue(all=True):
+            logger.warning("%s", text)
         self.listener.close()
         self.watched.close()
 
@@ -201,17 +205,18 @@ class Service:
         elif isinstance(exc, MemoryError):
             self._end(peer, "a frame that takes more memory than there is")
         else:
-            logger.error("%r is ended: a fault of the host", peer, exc_info=exc)
-            self._end(peer, "a fault of the host")
+            self._end(peer, "a fault of the host", exc)
 
-    def _end(self, peer: Peer, reason: str) -> None:
+    def _end(self, peer: Peer, reason: str, exc: Exception | None = None) -> None:
         if not self.watched.remove(peer):
             return
-        if reason:
-            logger.warning("%r is ended: %s", peer, reason)
+        if reason and (text := self.repeats.hear(reason.partition(":")[0], f"{peer!r} is ended: {reason}")):
+            logger.log(logging.WARNING if exc is None else logging.ERROR, "%s", text, exc_info=exc)
         self.workers.submit(peer.close, urgent=True)
 
     def _heartbeat(self, *, idle: bool) -> None:
+        for text in self.repeats.overdue():
+            logger.warning("%s", text)
         if idle:
             self._idle()
         for peer in list(self.peers.values()):
@@ -249,9 +254,9 @@ class Service:
 
     proxy_bytes = staticmethod(proxy_bytes)  # the other way
 
-    def warn_once(self, key: str, text: str) -> None:
-        """A warning that would otherwise be repeated: once a minute."""
+    def warn_once(self, key: str, text: str, again: float = _WARN_AGAIN) -> None:
+        """A warning that would otherwise be repeated: once a minute, or in ``again`` seconds."""
         now = time.monotonic()
-        if now - self._warned.get(key, -1e9) > _WARN_AGAIN:
+        if now - self._warned.get(key, -1e9) > again:
             self._warned[key] = now
             logger.warning("%s", text)

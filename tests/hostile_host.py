@@ -1,4 +1,4 @@
-"""A host to be attacked, in a process of its own: ``python -m tests.hostile_host LOG``."""
+"""A host to be attacked, in a process of its own: ``python -m tests.hostile_host LOG FEW``."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def main() -> None:
     objects.publish("victim", Victim())
     limits = Limits(request_bytes=64 << 20, reply_quota=64 << 20, payload=64 << 20)
     service = Service(link.listen(runtime.fresh_address("hostile")), objects, limits=limits)
+    service.repeats.few = int(sys.argv[2])
     signal.signal(signal.SIGTERM, lambda *_: service.stop())
     print(service.address, flush=True)
     service.serve_forever()

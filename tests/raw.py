@@ -28,10 +28,11 @@ PATIENCE = 100.0
 class Host:
     """The process of `tests.hostile_host`, its log and its memory."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, few: int = sys.maxsize) -> None:
+        """``few``: ended sessions that have a line each in the log; the others are summed up."""
         self.log_path = os.path.join(directory, "log")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.hostile_host", self.log_path], stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.hostile_host", self.log_path, str(few)], stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().decode().strip()

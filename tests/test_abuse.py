@@ -23,7 +23,7 @@ from sharedmodel.client import connect
 from sharedmodel.server.place import Lock, Place
 
 from .raw import Raw, call
-from .servers import ECHO, PATIENCE, Server, running_server, until
+from .servers import ECHO, PATIENCE, Server, command, running_server, until
 
 ROOT = Path(__file__).parents[1]
 APART = ECHO + '[models.apart]\nfactory = "zoo:Echo"\nisolate = true\nidempotent = ["pid", "add"]\n'
@@ -114,6 +114,18 @@ def test_a_host_without_descriptors_serves_those_it_has_and_others_when_it_can(s
         assert waiting.result()
     assert sum("ulimit -n" in line for line in lines_added(server, before)) == 1
     assert len(lines_added(server, before)) < 5
+
+
+def test_a_host_without_descriptors_says_how_it_stands_as_ever(server: Server) -> None:
+    before = server.log
+    with few_descriptors(server.host_pid, 0):
+        hard = resource.prlimit(server.host_pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(server.host_pid, resource.RLIMIT_NOFILE, (3, hard))
+        told = server.status()
+        (host,) = told["hosts"]
+        assert (told["state"], host["state"], host["descriptors"]) == ("ready", "ready", 3)
+        assert "sharedmodel_descriptors" in command("metrics") and "shared" in command("top", "--once")
+    assert lines_added(server, before) == []
 
 
 def test_a_supervisor_without_descriptors_starts_the_host_when_it_has_some(server: Server) -> None:

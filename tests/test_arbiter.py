@@ -224,6 +224,21 @@ def test_in_a_shortage_the_least_recently_used_goes_at_last(house: House, caplog
     assert house.table.state("b")["why"].startswith("memory is short")
 
 
+def test_a_shortage_that_comes_and_goes_is_told_once_a_minute(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.add("a", 99, keep=True)
+    house.load("a")
+    for held in (99, 40) * 8:
+        Hoard.held = held
+        house.table.arbiter.look()
+        house.ahead += 6
+    Hoard.held = 99
+    told = [line for line in caplog.messages if "memory is short" in line]
+    assert [line.partition(";")[0] for line in told] == [
+        "memory is short: 99 B of 100 B in use, 0 % stalled",
+        "5 more in 60 s",
+    ]
+
+
 def test_a_model_that_was_never_loaded_is_expected_to_take_what_its_files_say(tmp_path: Any) -> None:
     file = tmp_path / "net.onnx"
     with open(file, "wb") as stream:

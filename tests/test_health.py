@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from sharedmodel.client import connect
+from sharedmodel.errors import LoadFailed
 from sharedmodel.server.metrics.health import unready
 
 from .servers import ECHO, release, running_server, until
@@ -31,6 +33,13 @@ def test_a_model_that_is_not_there_yet_is_named(state: str) -> None:
 @pytest.mark.parametrize("state", ["absent", "unloaded", "draining"])
 def test_a_model_at_rest_is_no_fault_because_its_next_call_loads_it(state: str) -> None:
     assert unready(status(state)) == []
+
+
+@pytest.mark.parametrize("state", ["loading", "warming", "failed"])
+def test_a_lazy_model_that_is_not_there_is_at_rest_because_only_its_callers_load_it(state: str) -> None:
+    told = status(state)
+    told["models"]["ocr"]["lazy"] = True
+    assert unready(told) == []
 
 
 @pytest.mark.parametrize("state", ["waiting", "starting", "failing", "unresponsive"])
@@ -70,3 +79,12 @@ def test_readiness_follows_a_real_server_through_loading_and_a_hosts_death(runti
         until(lambda: bool(unready(server.status())), lambda: server.log)
         release(pipe, pool.submit(server.until, "ready"))
         assert unready(server.status()) == []
+
+
+def test_a_failed_call_of_a_lazy_model_leaves_a_real_server_ready(runtime: str) -> None:
+    lazy = '[models.late]\nfactory = "zoo:broken"\nlazy = true\n'
+    with running_server(ECHO + lazy, runtime) as server:
+        with pytest.raises(LoadFailed):
+            connect(server.address).model("late").add(1)
+        told = server.status()
+        assert told["models"]["late"]["state"] == "failed" and unready(told) == []

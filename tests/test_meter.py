@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sharedmodel.call import NEVER, Call
+from sharedmodel.errors import Stuck
 from sharedmodel.objects import Objects
 from sharedmodel.server.metrics.meter import Meter, under_way
 from sharedmodel.server.metrics.stages import STAGES
@@ -33,7 +34,7 @@ def meter(objects: Objects) -> Meter:
     return Meter(objects, clock=lambda: 10.0)
 
 
-def call(ident: Any = "net", method: str = "run", outcome: str = "", **times: float) -> Call:
+def call(ident: Any = "net", method: str = "run", outcome: str = "", **times: Any) -> Call:
     made = Call(SimpleNamespace(), [1, 1, ident, method, [], {}, None, None], [], None)  # type: ignore[arg-type]
     made.taken, made.began, made.made, made.outcome = 9.0, 9.25, NEVER if outcome else 9.75, outcome
     for key, value in times.items():
@@ -92,6 +93,30 @@ def test_a_call_that_never_ran_is_a_refusal_and_has_no_stages(meter: Meter, outc
 def test_a_call_whose_client_left_before_it_ran_was_cancelled(meter: Meter) -> None:
     meter.ended(call(began=0.0, made=NEVER))
     assert meter.told()["calls"] == [["net", "run", "cancelled", 1, 1]]
+
+
+@pytest.mark.parametrize("outcome", ["", "model", "cancelled"])
+def test_a_call_that_ends_after_its_deadline_came_to_nothing_else(meter: Meter, outcome: str) -> None:
+    meter.ended(call(outcome=outcome, deadline=9.9))
+    assert meter.told()["calls"] == [["net", "run", "deadline", 1, 0]]
+
+
+def test_a_caller_that_gives_up_at_its_deadline_does_so_before_the_hosts_own(meter: Meter) -> None:
+    meter.ended(call(deadline=10.01, cancelled=True))
+    meter.ended(call(deadline=10.01))
+    assert meter.told()["calls"] == [["net", "run", "deadline", 1, 0], ["net", "run", "ok", 1, 0]]
+
+
+@pytest.mark.parametrize("outcome", ["", "model", "cancelled"])
+def test_a_call_that_its_caller_gave_up_is_no_success_however_quick_it_was(meter: Meter, outcome: str) -> None:
+    meter.ended(call(outcome=outcome, cancelled=True))
+    meter.ended(call(outcome=outcome, cancelled=True, taken=9.7499, began=9.7499, made=9.75))
+    assert meter.told()["calls"] == [["net", "run", "cancelled", 2, 0]]
+
+
+def test_a_stuck_call_is_counted_as_stuck_though_it_was_told_to_stop(meter: Meter) -> None:
+    meter.ended(call(outcome="stuck", cancelled=True, condemned=Stuck("it ran too long")))
+    assert meter.told()["calls"] == [["net", "run", "stuck", 1, 0]]
 
 
 def test_methods_that_clients_make_up_share_one_series(meter: Meter) -> None:

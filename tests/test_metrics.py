@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sharedmodel.client import connect
-from sharedmodel.errors import LoadFailed, NotExposed
+from sharedmodel.errors import DeadlineExceeded, LoadFailed, NotExposed
 from sharedmodel.server.metrics.stages import BATCH, STAGES
 from sharedmodel.session import Session
 
@@ -72,6 +73,25 @@ def test_metrics_count_exactly_the_calls_that_were_made(server: Server) -> None:
     assert total(calls, model="echo", method="add", outcome="ok") == 800
     assert total(calls, model="echo", method="fail", outcome="model") == sum(range(8))
     assert total(calls) == 800 + sum(range(8))
+
+
+def test_calls_whose_callers_gave_up_waiting_are_no_successes(server: Server, runtime: str) -> None:
+    pipe = os.path.join(runtime, "pipe")
+    os.mkfifo(pipe)
+    client = connect(server.address)
+    with pytest.raises(DeadlineExceeded):
+        client.model("echo", timeout=0.3).hold(pipe)
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = server.status()["models"]["echo"]
+        return found
+
+    assert told()["running"] == 1
+    with ThreadPoolExecutor() as pool:
+        release(pipe, pool.submit(until, lambda: told()["running"] == 0, lambda: server.log))
+    calls = metrics()["sharedmodel_calls_total"]
+    assert total(calls, model="echo", outcome="deadline") == 1 and total(calls, outcome="ok") == 0
+    assert told()["failed"] == 1
 
 
 def test_calls_of_several_instances_add_up(server: Server) -> None:

@@ -154,6 +154,25 @@ def test_a_reader_that_takes_half_its_time_is_answered(web: WebServer) -> None:
         assert b" 404 " in slow.makefile("rb").readline()
 
 
+def test_readers_that_say_nothing_make_way_for_one_that_asks(web: WebServer) -> None:
+    web.patience = 3 * PATIENCE
+    with contextlib.ExitStack() as silent:
+        first, *_ = [silent.enter_context(reader(web)) for _ in range(3 * AT_ONCE)]
+        with reader(web) as asking:
+            asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b" 404 " in asking.makefile("rb").readline()
+        assert first.recv(1) == b""  # the oldest went first
+
+
+def test_readers_that_ask_are_all_answered_however_many_come_at_once(web: WebServer) -> None:
+    with contextlib.ExitStack() as several:
+        readers = []
+        for _ in range(3 * AT_ONCE):
+            readers.append(several.enter_context(reader(web)))
+            readers[-1].sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert all(b" 404 " in each.makefile("rb").readline() for each in readers)
+
+
 def test_readers_for_whom_there_was_no_thread_keep_no_place(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -250,7 +269,7 @@ def test_an_address_in_use_is_told_before_anything_is_served(runtime: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         Path(runtime, "c.toml").write_text(f'[server]\nmetrics = "127.0.0.1:{port}"\n{ECHO}')
-        told = command("serve", os.path.join(runtime, "c.toml"), code=2)
+        told = command("serve", os.path.join(runtime, "c.toml"), code=1)  # it may be free later
         assert f"127.0.0.1:{port} can't be listened at: Address already in use" in told
 
 

@@ -74,23 +74,36 @@ def test_a_model_that_nobody_calls_gives_back_what_it_does_not_use(path: Path) -
     for _ in range(KNOWN_AFTER):
         run(None, {"x": np.ones((40000, 64), "f4")})
     large = resident()
-    for _ in range(2):  # that it was called is noticed at the first look
-        assert resident() >= large - 10 * MB
-        ahead += REST_AFTER
-        assert table.beat.look() <= REST_AFTER
-        until(lambda: not [t for t in threading.enumerate() if t.name == "rest-net"], lambda: "at work")
+    assert resident() >= large - 10 * MB
+    ahead += REST_AFTER
+    assert table.beat.look() <= REST_AFTER
+    until(lambda: not [t for t in threading.enumerate() if t.name == "rest-net"], lambda: "at work")
     assert resident() <= large - 100 * MB
     table.close()
 
 
 def test_what_is_much_larger_than_usual_is_an_outlier_until_it_is_usual() -> None:
     arena = Arena()
-    assert not any(arena.note(size) for size in (1, 1, 1000, 100, 100, 100, 100, 100))  # a canary, a warm-up
+    first = [arena.note(size) for size in (1, 1, 400, 100, 100, 100, 100, 100)]  # a canary, a warm-up
+    assert not any(first)
     for _ in range(200):
         assert not arena.note(100)
     assert not arena.note(400) and arena.note(40_000) and not arena.note(100)
     found = [arena.note(2_000) for _ in range(8)]
     assert found[0] and not found[-1]
+
+
+def test_an_outlier_among_the_first_runs_is_one_as_soon_as_it_is_known_what_is_usual() -> None:
+    arena = Arena()
+    assert [arena.note(size) for size in (100, 100, 40_000, *[100] * 7)] == [False] * 7 + [True] + [False] * 2
+    assert arena.note(40_000)  # nor did it make the next one usual
+
+
+def test_what_was_usual_once_is_given_back_when_it_is_no_more() -> None:
+    arena = Arena()
+    for _ in range(2 * KNOWN_AFTER):
+        assert not arena.note(2_000)
+    assert sum(arena.note(100) for _ in range(200)) == 1
 
 
 class Options:

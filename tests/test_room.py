@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from sharedmodel import segment
+from sharedmodel.service import Service
 from sharedmodel.sessions import SESSIONS
 
 from .crowd import Crowd, probe, session
+from .inside import call, session_with
 
 
 def test_several_arrays_that_get_no_room_go_in_the_frame(crowd: Crowd) -> None:
@@ -42,3 +47,17 @@ def test_room_grows_with_what_is_asked_for_and_not_with_how_often(kind: str, cro
             assert target.total(np.ones(nbytes, "u1")) == nbytes
     (mine,) = SESSIONS.current(host.address).control("status")["sessions"]
     assert mine["requests"] < 80_000_000
+
+
+def test_a_full_dev_shm_is_told_once_and_memory_files_take_its_place(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(size: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(segment, "_posix_fd", full)
+    with session_with(service) as one, session_with(service) as other:
+        for each in (one, other):
+            assert call(each, "echo", np.ones(1_000_000, "u1")).sum() == 1_000_000
+    (told,) = [line for line in caplog.messages if "/dev/shm" in line]
+    assert "memory files take its place" in told

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +17,19 @@ import pytest
 
 from sharedmodel.client import connect
 from sharedmodel.errors import BadArgument, HostLost, HostUnavailable, LoadFailed
+from sharedmodel.server.boot import text_file
 from sharedmodel.server.control import ask
+from sharedmodel.server.settings import Settings
 
-from .servers import ECHO, command, running_server, until, watching
+from .servers import ECHO, PATIENCE, command, running_server, until, watching
+
+FULL = """
+import errno, os, sys, unittest.mock
+from sharedmodel.server import supervisor
+full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+with unittest.mock.patch("socket.socket.bind", side_effect=full):
+    sys.exit(supervisor.main())
+"""
 
 
 def test_a_call_is_answered_by_the_next_host_when_its_host_is_killed(runtime: str) -> None:
@@ -78,6 +91,20 @@ def test_a_second_supervisor_is_refused_and_told_who_is_there(runtime: str) -> N
         told = command("serve", f"{runtime}/config.toml", "--runtime-dir", runtime, code=2)
         assert f"pid {server.process.pid}" in told and "sharedmodel stop" in told
         assert connect(server.address).model("echo").add(1) == 1
+
+
+def test_a_full_disk_is_told_with_its_place_and_is_no_mistake(runtime: str) -> None:
+    # A supervisor that ends with 2 is not started again by the service manager.
+    fd = text_file("settings", Settings().to_json())
+    words = [sys.executable, "-c", FULL, runtime, str(fd)]
+    with open(fd):
+        done = subprocess.run(words, pass_fds=[fd], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert re.search(f"sharedmodel: {runtime}.*: No space left on device; free some space there", done.stderr)
+
+
+def test_a_runtime_directory_that_can_not_be_made_is_told_in_a_line() -> None:
+    assert "/dev/null/x: Not a directory" in command("serve", "--embedded", "--runtime-dir", "/dev/null/x", code=1)
 
 
 def test_sigterm_lets_running_calls_finish_and_leaves_no_socket(runtime: str) -> None:

@@ -160,7 +160,7 @@ def _sessions(status: dict[str, Any]) -> Iterator[Metric]:
 
 def _processes(status: dict[str, Any], hosts: list[tuple[str, dict[str, Any]]]) -> Iterator[Metric]:
     here = [(name, host) for name, host in hosts if "cpu" in host]
-    rows = [([name, kind], host[key]) for name, host in here for kind, key in _MEMORY.items()]
+    rows = [([name, kind], host[key]) for name, host in here for kind, key in _MEMORY.items() if key in host]
     rows.append(([SUPERVISOR, "rss"], status["supervisor"]["memory"]))
     about = "Memory of a process: resident, its proportional share, and the most it ever was."
     yield _gauge("memory_bytes", about, ["host", "kind"], rows)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from sharedmodel.errors import BadArgument
 from sharedmodel.process import watched
 
+from ..obstacle import Obstacle
 from ..place import Place
 from .address import UNIX, Address, parse
 
@@ -47,7 +48,7 @@ class Gateway:
         self.due = NEVER
 
     def apply(self, text: str | None) -> None:
-        """Serve there from now on, and nowhere else. Raises BadArgument when it can't be; nothing has changed then."""
+        """Serve there from now on, and nowhere else. Raises BadArgument or Obstacle; nothing has changed then."""
         address = _numeric(text)
         if address == self._address:  # in other words, it may be: this listener would be in its own way
             return
@@ -64,7 +65,7 @@ class Gateway:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
         except OSError as exc:
-            raise BadArgument(f"server.metrics: {address} can't be listened at: {exc.strerror}") from exc
+            raise Obstacle(f"server.metrics: {address} can't be listened at: {exc.strerror}") from exc
 
     def _spawn(self) -> None:
         assert self._listener is not None

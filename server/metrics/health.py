@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from ..progress import told_of
 
-# A model at rest (absent, unloaded, draining) is no fault: its next call loads it.
+# A model at rest (absent, unloaded, draining) is no fault: its next call loads it. A lazy one is never more than at
+# rest: nobody but its callers loads it, also after a failure, and a balancer that sends none would wait for ever.
 _NOT_YET: Final = ("loading", "warming", "failed")
 _UP: Final = ("ready", "loading")
 
@@ -29,7 +30,7 @@ def unready(status: dict[str, Any]) -> list[dict[str, str]]:
         if not any(state in _UP for state in own):
             reason = model.get("reason") or _of_host(model["host"], own[0] if own else "gone", status)
             found.append({"model": name, "state": model["state"], "reason": reason})
-        elif model["state"] in _NOT_YET:
+        elif model["state"] in _NOT_YET and not model.get("lazy"):
             found.append({"model": name, "state": model["state"], "reason": _why(model)})
     return found
 

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from sharedmodel.call import Call
-from sharedmodel.errors import Cancelled, NotExposed
+from sharedmodel.errors import NotExposed
 from sharedmodel.objects import FALLBACKS, Objects
 
 from .cell import Cell, Sum
+from .outcome import outcome_of
 from .stages import OK, UNKNOWN
 
 QUICK: Final = 200e-6  # seconds, from the frame to the result; as in `sharedmodel.turns`
@@ -53,7 +54,7 @@ class Meter:
 
     def ended(self, call: Call) -> None:
         """Count a call, on the thread that answers it."""
-        quick = call.made - call.taken < QUICK and call.joined is None
+        quick = call.made - call.taken < QUICK and call.joined is None and not call.cancelled
         if quick:
             try:
                 cell = self._mine.quick[call.ident][call.method]
@@ -65,15 +66,14 @@ class Meter:
         self._measure(call, quick)
 
     def _measure(self, call: Call, quick: bool) -> None:
-        began = call.began
-        outcome = call.outcome or (OK if began else Cancelled.code)
+        began, now = call.began, self._clock()
+        outcome = outcome_of(call, now)
         cell = self._mine.cells.get((call.ident, call.method, outcome)) or self._cell(call, outcome)
         if cell is None:
             return  # not a model's
         if not began or outcome == NotExposed.code:
             cell.refused += 1
             return
-        now = self._clock()
         made = min(call.made, now)
         joined, size = call.joined or (began, 1)
         cell.measure(began - call.taken, joined - began, made - joined, now - made, quick=quick, size=size)

@@ -23,6 +23,7 @@ from typing import Any, Final
 from sharedmodel.call import Call
 from sharedmodel.objects import Objects
 
+from .outcome import outcome_of
 from .stages import OK
 
 _EXPORTERS: Final = "opentelemetry_traces_exporter"
@@ -106,10 +107,11 @@ class Spans:
         name = f"{call.ident}.{call.method}"
         kind = self._trace.SpanKind.SERVER
         caller = self._propagator.extract({} if call.trace is None else {"traceparent": call.trace})
-        about, begun = _about(call), at(call.taken)
+        outcome = outcome_of(call, now)
+        about, begun = _about(call, outcome), at(call.taken)
         span = self._tracer.start_span(name, context=caller, kind=kind, attributes=about, start_time=begun)
-        if call.outcome:
-            span.set_status(self._trace.StatusCode.ERROR, call.outcome)
+        if outcome != OK:
+            span.set_status(self._trace.StatusCode.ERROR, outcome)
         if span.is_recording():
             inside = self._trace.set_span_in_context(span)
             for stage, start, end in _stages(call, now):
@@ -118,7 +120,7 @@ class Spans:
         span.end(at(now))
 
 
-def _about(call: Call) -> dict[str, Any]:
+def _about(call: Call, outcome: str) -> dict[str, Any]:
     peer = call.peer
     return {
         "sharedmodel.model": call.ident,
@@ -126,7 +128,7 @@ def _about(call: Call) -> dict[str, Any]:
         "sharedmodel.session": peer.number,
         "sharedmodel.request": call.rid,
         "sharedmodel.client": peer.who.pid,
-        "sharedmodel.outcome": call.outcome or OK,
+        "sharedmodel.outcome": outcome,
         **({} if call.joined is None else {"sharedmodel.batch_size": call.joined[1]}),
     }
 

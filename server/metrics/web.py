@@ -10,9 +10,11 @@ that dawdles is the supervisor's burden, and it asks as anybody would, on the co
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import select
 import socket
 import socketserver
 import sys
@@ -32,7 +34,8 @@ from .health import unready
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
-AT_ONCE: Final = 16  # readers; the others wait in the backlog
+AT_ONCE: Final = 16  # readers; the others wait in the backlog, or make those go that say nothing
+SOON: Final = 0.1  # seconds in which a request is there, from a reader that has one
 PATIENCE: Final = 5.0  # seconds for a request to be there, and for each part of the answer to be taken
 _LIVE_TIMEOUT: Final = 2.0
 
@@ -108,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(_Request(self.connection, time.monotonic() + self.server.patience))
 
     def do_GET(self) -> None:
+        self.server.heard(self.connection)
         status, kind, body = self.server.pages.get(self.path, self.headers.get("Accept", ""))
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -133,6 +137,8 @@ class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
         self.pages = pages
         self.patience = patience
         self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._silent: dict[socket.socket, float] = {}  # whose request has not come, and since when; the oldest first
+        self._lock = threading.Lock()
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -141,7 +147,11 @@ class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
         return self.socket.accept()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._room.acquire()
+        if not self._room.acquire(blocking=False):  # a port that waits for who is silent is not live
+            while not self._room.acquire(timeout=self._turn_one_away()):
+                pass
+        with self._lock:
+            self._silent[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread is left for this reader; the place is another's
@@ -154,11 +164,37 @@ class WebServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
         finally:
             self._room.release()
 
+    def heard(self, request: socket.socket) -> None:
+        """What a reader wants is known, or it has gone."""
+        with self._lock:
+            self._silent.pop(request, None)
+
+    def _turn_one_away(self) -> float:
+        """The one that has been silent for longest, if that is long enough; after how many seconds to look again."""
+        with self._lock:
+            for request, since in list(self._silent.items()):
+                if (left := since + SOON - time.monotonic()) > 0:
+                    return left
+                if not _has_said(request):
+                    del self._silent[request]
+                    with contextlib.suppress(OSError):
+                        request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and lets it go
+                    break
+        return SOON
+
     def shutdown_request(self, request: Any) -> None:
+        self.heard(request)
         request.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A reader that goes away in the middle is no news either."""
+
+
+def _has_said(request: socket.socket) -> bool:
+    """Whether there is something that its thread has still to read."""
+    poll = select.poll()
+    poll.register(request, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def main() -> int:

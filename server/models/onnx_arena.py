@@ -2,6 +2,7 @@
 
 An arena keeps the most that any run has needed. So a run whose inputs are much larger than is usual shrinks it,
 and the next one too: what onnxruntime made for the caller of the large one may have lain in the arena until then.
+What is usual is known after some runs only, and changes: where one before was much larger, it is shrunk as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 ENTRY: Final = "memory.enable_memory_arena_shrinkage"
 CPU: Final = "cpu:0"
 OUTLIER: Final = 4  # times what is usual
-KNOWN_AFTER: Final = 8  # runs; the first ones are canaries and warm-ups
+KNOWN_AFTER: Final = 8  # runs, of which the middle one is usual; the first ones are canaries and warm-ups
 # What is large twice in a row is soon usual; what was usual stays so for a while.
 _UP: Final = 1 / 4
 _DOWN: Final = 1 / 64
@@ -26,8 +27,9 @@ class Arena:
         run that shall shrink it."""
         self._names = names
         self._asked = False
-        self._runs = 0
+        self._first: list[int] = []
         self._usual = 0.0
+        self._most = 0  # since it was shrunk
 
     def shrink(self) -> None:
         """Have the next run do it."""
@@ -43,14 +45,19 @@ class Arena:
             options.add_run_config_entry(ENTRY, self._names)
 
     def note(self, nbytes: int) -> bool:
-        """The size of a run's inputs; whether that is an outlier."""
-        if self._runs < KNOWN_AFTER:
-            self._runs += 1
-            self._usual = max(self._usual, nbytes)
-            return False
+        """The size of a run's inputs; whether the arena holds what an outlier needed, this run or one before."""
+        self._most = max(self._most, nbytes)
+        if len(self._first) < KNOWN_AFTER:
+            self._first.append(nbytes)
+            if len(self._first) < KNOWN_AFTER:
+                return False
+            self._usual = sorted(self._first)[KNOWN_AFTER // 2]
         most = OUTLIER * self._usual
+        found = self._most > most
         self._usual += (min(nbytes, most) - self._usual) * (_UP if nbytes > self._usual else _DOWN)
-        return nbytes > most
+        if found:
+            self._most = 0
+        return found
 
 
 def values(feed: Any) -> Iterable[Any]:
