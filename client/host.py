@@ -78,6 +78,7 @@ class Host:
     ) -> dict[str, Any]:
         """Load a model of the host's configuration unless it is loaded; its state.
 
+        One that has failed is tried again at once; calls are told of the failure for 5 s before they have it tried.
         ``default`` makes the version the model's default, for calls that begin from then on. Raises LoadFailed,
         BadArgument for a model that there is not, NotPermitted for another user than the server's,
         DeadlineExceeded after ``timeout`` seconds. So do the three below.
@@ -85,13 +86,17 @@ class Host:
         return self._manage("load", versioned(name, version), None, default, timeout=timeout)
 
     def unload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """Let a model go, when the calls that run in it have ended; its next call loads it again. Its state."""
+        """Let a model go, when the calls that run in it have ended; its next call loads it again. Its state.
+
+        A load under way is abandoned; who waits for it is served by the next one.
+        """
         return self._manage("unload", versioned(name, version), timeout=timeout)
 
     def reload(self, name: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
         """Load a model anew beside the one that serves, and swap: no call fails. Its state.
 
-        Raises LoadFailed where the new one can't be loaded; then the old one goes on.
+        A load under way is waited for, and abandoned when it has taken 10 s. Raises LoadFailed where the new one
+        can't be loaded; then the old one goes on.
         """
         return self._manage("reload", versioned(name, version), timeout=timeout)
 

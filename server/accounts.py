@@ -42,6 +42,19 @@ class Wish(NamedTuple):
         return f"{self.name}, which needs {size(self.need)}{on_gpu}"
 
 
+class Stay:
+    """A load that was let in: of which model, where it is, and what it will take of each device.
+
+    Not a name: a model that is configured no more may still load when another has its name, and of one model one
+    load may be under way that was abandoned, beside another.
+    """
+
+    def __init__(self, ward: Ward, seat: Seat, needs: dict[str, int]) -> None:
+        self.ward = ward
+        self.seat = seat
+        self.needs = needs
+
+
 class Accounts:
     """Of one host. Not thread-safe: they belong to whoever decides about loads."""
 
@@ -51,20 +64,19 @@ class Accounts:
         self._ledger = Ledger()
         self._gpu_ledger = Ledger()
         self._growths: dict[str, Growth] = {}  # by what is measured: "cpu", "cuda:0", "cuda:0 own"
-        # Not by name: a model that is configured no more may still load when another has its name.
-        self._coming: dict[Ward, dict[str, int]] = {}  # loads that were let in, and what they will take
+        self._coming: list[Stay] = []
 
     def coming(self) -> list[Model]:
         """The loads under way."""
         return [
-            Model(ward.name, need, device, loading=True)
-            for ward, needs in self._coming.items()
-            for device, need in needs.items()
+            Model(stay.ward.name, need, device, loading=True)
+            for stay in self._coming
+            for device, need in stay.needs.items()
         ]
 
     def loads(self, ward: Ward) -> bool:
         """Whether a load of it is under way."""
-        return ward in self._coming
+        return any(stay.ward is ward for stay in self._coming)
 
     def forget(self, name: str) -> None:
         """A model is another one from now on."""
@@ -102,24 +114,26 @@ class Accounts:
         name, decision = place(request, [reading.device for reading in found], models, now, rules)
         return next(reading for reading in found if reading.device.name == name), decision
 
-    def begin(self, ward: Ward, wish: Wish, seat: Seat) -> None:
+    def begin(self, ward: Ward, wish: Wish, seat: Seat) -> Stay:
         """A load begins, and will be there."""
         needs = {CPU: wish.need}
         if seat.device != CPU:
             # Of what nobody knows something all the same: several that begin at once shall not all choose one GPU.
             needs[seat.device] = wish.gpu_need or LEAST
-        self._coming[ward] = needs
+        stay = Stay(ward, seat, needs)
+        self._coming.append(stay)
         ward.seat = seat
         for what, measured in self._measured(seat.device).items():
             need = needs.get(what, needs[seat.device])
-            self._growths.setdefault(what, Growth()).begin(ward, need or LEAST, measured)
+            self._growths.setdefault(what, Growth()).begin(stay, need or LEAST, measured)
+        return stay
 
-    def end(self, ward: Ward, *, done: bool) -> None:
+    def end(self, stay: Stay, *, done: bool) -> None:
         """A load is over. ``done``: the model is loaded, and what it took is known from now on."""
-        del self._coming[ward]
-        device = ward.seat.device
+        self._coming.remove(stay)
+        ward, device = stay.ward, stay.seat.device
         now = self._measured(device)
-        grown = {what: self._growths[what].end(ward, measured) for what, measured in now.items()}
+        grown = {what: self._growths[what].end(stay, measured) for what, measured in now.items()}
         if not done:
             return
         self._ledger.loaded(ward.name, 0, grown[CPU])

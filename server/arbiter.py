@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from sharedmodel.heap import trim
 from sharedmodel.repeats import Repeats
 
-from .accounts import Accounts
+from .accounts import Accounts, Stay
 from .lifecycle import DRAINING, WARMING
 from .machine.amount import size
 from .machine.governor import CPU, Device, Load, MakeRoom, Model, Refuse, Rules, idle
@@ -107,12 +107,13 @@ class Arbiter:
     # -- loads -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def room(self, ward: Ward) -> Iterator[None]:
+    def room(self, ward: Ward, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Held while a model is loaded; entering waits until there is room, and says where (`Ward.seat`).
 
-        Raises NotEnoughMemory, and BadArgument for a device that there is not.
+        Raises NotEnoughMemory, BadArgument for a device that there is not, and what ``go_on`` raises that is asked
+        whether the load is wanted still.
         """
-        self._enter(ward)
+        stay = self._enter(ward, go_on)
         done = False
         try:
             yield
@@ -120,14 +121,14 @@ class Arbiter:
         finally:
             self.gpus.forget()
             try:
-                self._ask_for(ward.seat.device)
+                self._ask_for(stay.seat.device)
             finally:
                 with self._deciding:
-                    self._accounts.end(ward, done=done)
+                    self._accounts.end(stay, done=done)
                     self._tell()
                 self.nudge()
 
-    def _enter(self, ward: Ward) -> None:
+    def _enter(self, ward: Ward, go_on: Callable[[], None]) -> Stay:
         since = self._clock()
         deadline = since + self._rules.patience
         wish = self._accounts.wish(ward, since)
@@ -138,15 +139,16 @@ class Arbiter:
                 seen = self._changes
                 there = self._ask_before(wish.device, there)
                 with self._neighbours.turn(), self._deciding:
+                    go_on()  # no room is made for what is not wanted, and the last load's seat is the model's
                     now, leaving = self._clock(), bool(self._leaving)
                     models = self._all()
                     if not there <= _on_gpus(models):
                         continue  # what one had that is just gone would count, and could be had from nobody
                     seat, decision = self._accounts.decide(wish, models, now, self._rules)
                     if isinstance(decision, Load):
-                        self._accounts.begin(ward, wish, seat)
+                        stay = self._accounts.begin(ward, wish, seat)
                         self._tell()
-                        return
+                        return stay
                     # One after the other: what is just leaving may be enough.
                     if isinstance(decision, MakeRoom) and (not leaving or now >= deadline):
                         self._unload(decision.unload, f"to make room for {wish}")

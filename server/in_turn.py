@@ -12,19 +12,21 @@ from .ward import Ward
 
 LONGEST: Final = 600.0  # seconds, after which a load that hangs keeps the others waiting no longer
 
+Room = Callable[[Ward, Callable[[], None]], AbstractContextManager[None]]
+
 
 class InTurn:
     """Gives room for loads as ``room`` does, to each of ``names`` by itself."""
 
-    def __init__(self, names: Container[str], room: Callable[[Ward], AbstractContextManager[None]]) -> None:
+    def __init__(self, names: Container[str], room: Room) -> None:
         self._names = names
         self._room = room
         self._lock = threading.Lock()
 
     @contextmanager
-    def room(self, ward: Ward) -> Iterator[None]:
-        """Held while a model is loaded."""
-        with self._turn(ward), self._room(ward):
+    def room(self, ward: Ward, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Held while a model is loaded. ``go_on`` raises where that is not wanted any more."""
+        with self._turn(ward), self._room(ward, go_on):
             yield
 
     @contextmanager

@@ -2,21 +2,22 @@
 
              want       reload     made      warm        broke       unload       drained      sick
 absent       loading L  loading L  .         .           .           absent       .            .
-loading      =          =          warming   .           failed      .            =            .
-warming      =          =          .         ready S     failed      .            =            .
+loading      =          loading L  warming   .           failed      unloaded ?   =            .
+warming      =          loading L  .         ready S     failed      unloaded ?   =            .
 ready        =          ready L    =         ready S     ready       draining R   =            loading R L
 draining     loading L  loading L  .         .           .           draining     unloaded ?   .
 unloaded     loading L  loading L  .         .           .           unloaded     =            .
 failed       loading ?  loading L  .         .           .           unloaded     =            .
 
 L  begin to load, unless a load is under way: there is one at most, also while an older object serves
+   (reload: the one under way is abandoned first, and so is it by unload)
 S  show the new object; the one before it, if any, is let go of
 R  let go of the object
 =  nothing changes;  .  can't happen
-?  failed: once the pause is over. draining: when the last object that was let go of is gone
+?  failed: once the pause is over. unloaded: draining, until the last object that was let go of is gone
 
 A reload of a ready model leaves it ready: the new object comes about beside the old one (`stage` tells how
-far it is), and takes its place or is dropped. Who unloads waits for a load under way to end first.
+far it is), and takes its place or is dropped. What becomes of a load that was abandoned is no event any more.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ FAILED: Final = "failed"
 STATES: Final = (ABSENT, LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED)
 
 WANT: Final = "want"  # somebody calls it, or it shall be loaded from the start
-RELOAD: Final = "reload"
+RELOAD: Final = "reload"  # whatever a load under way would come to
 MADE: Final = "made"  # the new object is constructed
 WARM: Final = "warm"  # and its canary has answered
 BROKE: Final = "broke"  # one of the two went wrong
-UNLOAD: Final = "unload"
+UNLOAD: Final = "unload"  # so too
 DRAINED: Final = "drained"  # an object that was let go of is gone
 SICK: Final = "sick"  # the canary of the object that serves has failed
 EVENTS: Final = (WANT, RELOAD, MADE, WARM, BROKE, UNLOAD, DRAINED, SICK)
@@ -66,12 +67,14 @@ TABLE: Final[dict[tuple[str, str], Step]] = {
     (ABSENT, RELOAD): _LOAD,
     (ABSENT, UNLOAD): Step(ABSENT),
     (LOADING, WANT): Step(LOADING),
-    (LOADING, RELOAD): Step(LOADING),
+    (LOADING, RELOAD): _LOAD,
+    (LOADING, UNLOAD): Step(UNLOADED),
     (LOADING, MADE): Step(WARMING),
     (LOADING, BROKE): Step(FAILED),
     (LOADING, DRAINED): Step(LOADING),
     (WARMING, WANT): Step(WARMING),
-    (WARMING, RELOAD): Step(WARMING),
+    (WARMING, RELOAD): _LOAD,
+    (WARMING, UNLOAD): Step(UNLOADED),
     (WARMING, WARM): Step(READY, show=True),
     (WARMING, BROKE): Step(FAILED),
     (WARMING, DRAINED): Step(WARMING),
@@ -151,9 +154,9 @@ class Life:
             return Step(FAILED)
         if event == DRAINED:
             self.leaving -= 1
-            if self.leaving and step.state == UNLOADED:
-                return Step(DRAINING)
-        if event in (MADE, WARM, BROKE):
+        if self.leaving and step.state == UNLOADED:
+            step = Step(DRAINING)
+        if event not in (WANT, DRAINED, SICK):
             self.stage = WARMING if event == MADE else ""
         if step.load and self.flying:
             step = step._replace(state=self.stage if step.state == LOADING else step.state, load=False)
@@ -178,8 +181,8 @@ class Life:
             return self.stage == LOADING
         if event == WARM:
             return self.stage == WARMING
-        if event in (BROKE, UNLOAD):
-            return self.flying == (event == BROKE)
+        if event == BROKE:
+            return self.flying
         return event != DRAINED or self.leaving > 0
 
     def describe(self) -> dict[str, Any]:

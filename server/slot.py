@@ -2,6 +2,12 @@
 
 Any number of callers may ask at once; one load runs, on a thread of its own, and holds no lock. An object
 that is let go of is drained by whoever let go of it, off the lock as well.
+
+A load can't be ended from outside. One that nobody wants any more is abandoned: it has its thread and its
+memory until it is over, which may be never, and what comes of it is closed. Loads are numbered:
+
+    abandoned ≤ `_over`      its thread asks `_go_on` where it can
+    the one under way        `_begun`, where `busy`
 """
 
 from __future__ import annotations
@@ -11,17 +17,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sharedmodel import deadlines, reply
 from sharedmodel.errors import Cancelled, DeadlineExceeded
+from sharedmodel.failure import words_of
 
 from . import lifecycle
 from .drain import close, drain
 from .lease import Leased
-from .lifecycle import FAILED, Life, Step
+from .lifecycle import FAILED, RELOAD, UNLOAD, Life, Step
 from .progress import Progress, heard_by
 from .setback import Setback, brief
+
+HUNG: Final = 10.0  # seconds after which a load that is under way is not waited for by a reload
 
 logger = logging.getLogger("sharedmodel.host")
 
@@ -33,12 +42,17 @@ class Work(NamedTuple):
     warm: Callable[[Leased], str] = lambda leased: ""  # raises unless it is fit to serve; what it found
     show: Callable[[Leased], None] = lambda leased: None  # from now on calls go to it
     hide: Callable[[], None] = lambda: None  # calls wait from now on
-    room: Callable[[], AbstractContextManager[None]] = nullcontext  # it is made and warmed in it; may refuse
+    # It is made and warmed in it. May refuse; what it is given raises where the load is not wanted any more.
+    room: Callable[[Callable[[], None]], AbstractContextManager[None]] = lambda go_on: nullcontext()
     fetch: Callable[[], None] = lambda: None  # what may take long and needs no room yet: a download
 
 
 class NotYet(Exception):
     """The model is still loading, and who asked wanted to know how far it is."""
+
+
+class Abandoned(Exception):
+    """The load is not wanted any more."""
 
 
 class Slot:
@@ -59,7 +73,9 @@ class Slot:
         self._clock = clock
         self._life = Life(time.time())
         self._condition = threading.Condition()
-        self._begun = self._landed = 0  # loads
+        self._begun = self._landed = self._over = 0  # loads; landed: or failed, over: or abandoned
+        self._begun_at = 0.0
+        self._adrift = 0  # loads that were abandoned and are not over
         self._failure = Setback(0)
         self._progress: Progress | None = None
 
@@ -95,11 +111,11 @@ class Slot:
         """When `retry` should be called, which loads what has failed; NEVER where nothing has."""
         return self._life.retry_at
 
-    def retry(self) -> None:
-        """Begin to load once more what has failed."""
+    def retry(self, why: str = "tried again") -> None:
+        """Begin to load once more what has failed, be it a moment ago."""
         with self._condition:
             if self.state == FAILED:
-                self._on(lifecycle.WANT, "tried again")
+                self._on(RELOAD, why)
 
     def wait(self, why: str = "called", patience: float | None = None) -> Leased:
         """The object, loaded if need be.
@@ -116,32 +132,38 @@ class Slot:
                 if self.state == FAILED:
                     raise self._failure.error()
                 number = self._begun
-                if not self._condition.wait_for(lambda: self._landed >= number, deadlines.left(end)):  # noqa: B023
+                if not self._condition.wait_for(lambda: self._over >= number, deadlines.left(end)):  # noqa: B023
                     raise (NotYet if early else DeadlineExceeded)(self._not_yet())
                 if self.served is None and self._failure.flight == number:
                     raise self._failure.error()
-                # Else it was unloaded at once, before this thread woke: the call is owed an object all the same.
+                # Else it was abandoned, or unloaded at once, before this thread woke: the call is owed an object
+                # all the same.
             return self.served
 
-    def reload(self, why: str = "reloaded on request") -> None:
+    def reload(self, why: str = "reloaded on request", *, at_once: bool = False) -> None:
         """A new object in the place of the old one. No call fails: those that run end where they began.
 
-        Raises LoadFailed when the new one does not come about; then the old one goes on. DeadlineExceeded and
-        Cancelled where its caller does not wait so long.
+        A load under way is waited for, since it may have read what has changed since; once it has taken as long as
+        HUNG, or ``at_once``, it is abandoned. Returns as well when the model is unloaded meanwhile. Raises LoadFailed
+        when the new object does not come about; then the old one goes on. DeadlineExceeded and Cancelled where its
+        caller does not wait so long.
         """
         end = deadlines.after(reply.time_left())
         with self._condition:
-            number = self._begun + 1  # a load under way may have read what has changed since
-            self._await(lambda: self._begun >= number or not self.busy, end)
+            number = self._begun + 1
+            patience = 0.0 if at_once else max(0.0, self._begun_at + HUNG - self._clock())
+            self._await(lambda: self._begun >= number or not self.busy, end, patience)
             if self._begun < number:
-                self._on(lifecycle.RELOAD, why)
-            self._await(lambda: self._landed >= number, end)
-            if self._failure.flight == number:
+                self._on(RELOAD, why)
+            self._await(lambda: self._landed >= number or not self.busy, end)
+            if self._failure.flight == self._landed >= number:
                 raise self._failure.error()
 
-    def _await(self, come: Callable[[], bool], end: float | None) -> None:
-        """Under the lock. What its caller has given up meanwhile is not begun."""
-        if not self._condition.wait_for(come, deadlines.left(end)):
+    def _await(self, come: Callable[[], bool], end: float | None, patience: float | None = None) -> None:
+        """Under the lock; not for longer than ``patience``. What its caller has given up meanwhile is not begun."""
+        left = deadlines.left(end)
+        early = patience is not None and (left is None or patience < left)
+        if not self._condition.wait_for(come, patience if early else left) and not early:
             raise DeadlineExceeded(self._not_yet())
         if reply.cancelled():
             raise Cancelled(f"the caller gave up before model {self.name!r} could be changed")
@@ -159,20 +181,29 @@ class Slot:
 
     # -- to be gone ------------------------------------------------------------------------------------
 
-    def unload(self, why: str = "unloaded on request", only: Leased | None = None, *, if_idle: bool = False) -> None:
+    def unload(
+        self,
+        why: str = "unloaded on request",
+        only: Leased | None = None,
+        *,
+        if_idle: bool = False,
+        when_landed: bool = False,
+    ) -> None:
         """Let the object go; the next call loads another. Returns when it is gone, its last call ended, and so is
         any that it replaced.
 
-        With ``only``, not if that one has been replaced meanwhile, nor with ``if_idle`` while it is about to be.
-        Raises DeadlineExceeded and Cancelled where its caller does not wait until a load under way is over.
+        A load under way is abandoned; ``when_landed``: waited for. With ``only``, so too, and the object stays if
+        it has been replaced meanwhile, or with ``if_idle`` while it is about to be. Raises DeadlineExceeded where its
+        caller does not wait so long.
         """
         end = deadlines.after(reply.time_left())
         with self._condition:
-            self._await(lambda: if_idle or not self.busy, end)
+            if when_landed or (only is not None and not if_idle):
+                self._await(lambda: not self.busy, end)
             if only is not None and (self.served is not only or self.busy):
                 return
             leaver, self.served = self.served, None
-            self._on(lifecycle.UNLOAD, why)
+            self._on(UNLOAD, why)
             if leaver is not None:
                 self._work.hide()
         self._changed()
@@ -215,6 +246,8 @@ class Slot:
             told["reason"] = self._failure.reason
         elif self._failure.flight and self._failure.flight == self._landed:
             told["last_failure"] = self._failure.reason
+        if self._adrift:
+            told["abandoned"] = self._adrift
         if (progress := self._progress) is not None:
             told["progress"] = progress.plain()
         return told | {"seconds": round(self.seconds, 3)}
@@ -224,16 +257,30 @@ class Slot:
     def _on(self, event: str, why: str) -> None:
         """Take an event in, under the lock."""
         why = brief(why)
-        before = self.state
+        before, busy = self.state, self.busy
         step = self._life.on(event, self._clock(), why, time.time())
         self._log(before, step, why)
+        if busy and event in (RELOAD, UNLOAD):
+            self._abandon(why)
         if step.load:
             self._begun += 1
+            self._begun_at = self._clock()
             self._condition.notify_all()
             try:
                 threading.Thread(target=self._load, args=(self._begun,), name=f"load-{self.name}", daemon=True).start()
             except RuntimeError as exc:  # no further threads for this user, or in this container
                 self._land_failed(self._begun, exc)
+
+    def _abandon(self, why: str) -> None:
+        self._over = self._begun
+        self._adrift += 1
+        self._progress = None
+        self._condition.notify_all()
+        ran = self._clock() - self._begun_at
+        logger.warning(
+            "model %s: a load is abandoned after %.1f s (%s); it keeps its thread and its memory until it is over",
+            self.name, ran, why,
+        )  # fmt: skip
 
     def _log(self, before: str, step: Step, why: str) -> None:
         if step.state == FAILED and before != FAILED:
@@ -247,31 +294,58 @@ class Slot:
         self._changed()
         started = self._clock()
         fresh: Leased | None = None
+        leaver: Leased | None = None
+        abandoned = False
+
+        def hear(progress: Progress | None) -> None:
+            if number > self._over:
+                self.hear(progress)
+
         try:
-            with heard_by(self.hear):
+            with heard_by(hear):
                 self._work.fetch()
-            with self._work.room():
-                with heard_by(self.hear):  # what a library downloads by itself
+            with self._work.room(lambda: self._go_on(number)):
+                self._go_on(number)
+                with heard_by(hear):  # what a library downloads by itself
                     fresh = self._work.make()
                 fresh.successor = self.wait
                 with self._condition:
+                    self._go_on(number)
                     self._on(lifecycle.MADE, "")
                 self._changed()
                 found = self._work.warm(fresh)
+                self._go_on(number)  # within: what it took says nothing of the model that is wanted now
             leaver = self._land(fresh, number, self._clock() - started, found)
             fresh = None
         except BaseException as exc:  # SystemExit of a factory must not be silence
             with self._condition:
-                self._land_failed(number, exc)
-            leaver = None
+                abandoned = number <= self._over
+                if not abandoned:
+                    self._land_failed(number, exc)
+            if abandoned and not isinstance(exc, Abandoned):
+                logger.info("model %s: the load that was abandoned has failed: %s", self.name, brief(words_of(exc)))
         self._changed()
         if fresh is not None:
             drain(self.name, fresh)
+        if abandoned:
+            self._ashore(self._clock() - started)
         self._drain(leaver)
+
+    def _go_on(self, number: int) -> None:
+        """Raises Abandoned."""
+        if number <= self._over:
+            raise Abandoned
+
+    def _ashore(self, seconds: float) -> None:
+        with self._condition:
+            self._adrift -= 1
+        logger.info("model %s: the load that was abandoned is over, after %.1f s", self.name, seconds)
+        self._changed()
 
     def _land(self, fresh: Leased, number: int, seconds: float, found: str) -> Leased | None:
         """The new object serves; the one to let go of."""
         with self._condition:
+            self._go_on(number)
             self._work.show(fresh)  # an adapter has its say in this: should it fail, nothing has changed
             leaver, self.served = self.served, fresh
             self.seconds = seconds
@@ -289,5 +363,5 @@ class Slot:
         logger.error("%s%s%s", failure.reason, goes_on, trace)
 
     def _land_at(self, number: int) -> None:
-        self._landed = number
+        self._landed = self._over = number
         self._condition.notify_all()

@@ -32,6 +32,10 @@ NO_CANARY: Final = ", no canary"
 REST_AFTER: Final = 60.0  # seconds without a call
 
 
+def _anywhere(ward: Ward, go_on: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 class Kept(NamedTuple):
     """What belongs to one loaded object and goes with it."""
 
@@ -43,7 +47,8 @@ class Kept(NamedTuple):
 class Ward:
     """``show`` and ``hide`` tell calls where to go; ``changed`` hears of each new state; ``watch`` makes who sees them.
 
-    ``room`` is entered for a load, and left when it is over; it may refuse, and says where (``seat``).
+    ``room`` is entered for a load, and left when it is over; it may refuse, and says where (``seat``). What it is
+    given raises where the load is not wanted any more.
     ``taken``: bytes of the main memory that the object takes, as far as is known; ``device_taken``: of a GPU that
     it runs on, ``device``.
     """
@@ -57,7 +62,7 @@ class Ward:
         hide: Callable[[], None],
         changed: Callable[[], None] = lambda: None,
         watch: Callable[[str, float | None], objects.Watch] | None = None,
-        room: Callable[[Ward], contextlib.AbstractContextManager[None]] = lambda ward: contextlib.nullcontext(),
+        room: Callable[[Ward, Callable[[], None]], contextlib.AbstractContextManager[None]] = _anywhere,
         folder: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +78,7 @@ class Ward:
         self._watch = watch
         self._renewals: list[ModelSettings] = []  # changes that are under way
         self._clock = clock
-        self._fresh: list[Canary] = []
+        self._fresh: dict[Leased, list[Canary]] = {}  # of objects that are not shown yet
         self._kept: Kept | None = None
         self._singing = threading.Lock()  # one canary at a time: their results are compared
         work = Work(
@@ -81,7 +86,7 @@ class Ward:
             self._warm,
             self._showing,
             hide,
-            lambda: room(self),
+            lambda go_on: room(self, go_on),
             lambda: self._fetching.now(self.settings),
         )
         self.slot = Slot(name, work, changed, clock)
@@ -120,7 +125,7 @@ class Ward:
     def change(self, settings: ModelSettings) -> None:
         """Go by other settings from now on; a model that is loaded or wanted is loaded by them, and swapped."""
         self.settings = settings
-        # One that is being loaded is made of the old ones.
+        # One that is being loaded is made of the old ones: it is abandoned.
         if self.slot.served is not None or self.slot.busy or not settings.upkeep.lazy:
             self._renewals.append(settings)
             try:
@@ -133,7 +138,7 @@ class Ward:
 
     def _renew(self) -> None:
         try:
-            self.slot.reload("its configuration has changed")
+            self.slot.reload("its configuration has changed", at_once=True)
         except LoadFailed:
             pass  # it is logged, and shown
         finally:
@@ -147,7 +152,7 @@ class Ward:
     def _leave(self, why: str) -> None:
         if (leased := self.slot.served) is not None and isinstance(leased.schedule, Schedule):
             leased.schedule.lanes.drain()
-        self.slot.unload(why)
+        self.slot.unload(why, when_landed=True)
 
     def warm_up(self) -> None:
         """Make the warm-up calls and the canary now, on a loaded model. Raises LoadFailed, CanaryFailed."""
@@ -172,10 +177,10 @@ class Ward:
             leased.watch = self._watch(self.name, self.settings.max_run)
         singers = making.canaries(leased, self.settings)
         begun = self._clock()
-        self._fresh = [canary for canary in singers if self._sings(canary, leased)]
+        self._fresh[leased] = fit = [canary for canary in singers if self._sings(canary, leased)]
         for warmup in making.warmups(leased, self.settings):
             self._make(warmup, leased, leased.obj)
-        return f", of which canary and warm-up {self._clock() - begun:.1f} s" if self._fresh else NO_CANARY
+        return f", of which canary and warm-up {self._clock() - begun:.1f} s" if fit else NO_CANARY
 
     def _sings(self, canary: Canary, leased: Leased) -> bool:
         try:
@@ -189,12 +194,14 @@ class Ward:
 
     def _showing(self, leased: Leased) -> None:
         upkeep = self.settings.upkeep
-        every = upkeep.canary_every if self._fresh else 0.0
+        canaries = self._fresh.pop(leased, [])
+        self._fresh.clear()  # of loads that were abandoned, or failed
+        every = upkeep.canary_every if canaries else 0.0
         now = self._used_at = self._clock()
         leased.clock = self._clock
-        rest = REST_AFTER if self._fresh and self._offered(leased, "shrink") else None  # which takes a run
+        rest = REST_AFTER if canaries and self._offered(leased, "shrink") else None  # which takes a run
         self._show(leased)
-        self._kept = Kept(leased, self._fresh, Rounds(every, upkeep.ttl, now, rest))
+        self._kept = Kept(leased, canaries, Rounds(every, upkeep.ttl, now, rest))
 
     # -- while it serves -------------------------------------------------------------------------------
 

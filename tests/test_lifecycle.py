@@ -48,6 +48,8 @@ class Host(RuleBasedStateMachine):
         self.callers = 0
 
     def do(self, event: str) -> None:
+        if event in (RELOAD, UNLOAD):
+            self.loads = 0  # it is abandoned, and what comes of it is no event
         step = self.life.on(event, self.now, "as asked", self.now)
         assert not (step.load and self.loads), "two loads at once"
         self.loads += step.load
@@ -92,10 +94,11 @@ class Host(RuleBasedStateMachine):
         if not self.serving:
             self.callers = 0  # each is told why
 
-    @precondition(lambda self: not self.loads)
     @rule()
     def somebody_unloads(self) -> None:
         self.do(UNLOAD)
+        if self.callers:
+            self.do(WANT)  # they are owed an object
 
     @precondition(lambda self: self.serving)
     @rule()

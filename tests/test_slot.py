@@ -381,19 +381,18 @@ def test_who_waits_is_told_how_far_it_is_when_the_patience_ends_or_the_deadline_
     ]
 
 
-@pytest.mark.parametrize("change", [Slot.unload, Slot.reload])
-def test_who_would_change_a_model_that_loads_waits_no_longer_than_his_caller(change: Callable[[Slot], None]) -> None:
+def test_who_would_reload_a_model_that_loads_waits_no_longer_than_his_caller() -> None:
     load = Loader()
     load.allowed.clear()
     slot = slot_of(load)
     slot.start()
     with called(time.monotonic() + 0.1), pytest.raises(DeadlineExceeded, match="'m' is not ready yet: it is loading"):
-        change(slot)
+        slot.reload()
     with called(time.monotonic() + PATIENCE, cancelled=True):
         asking = threading.Timer(0.0, load.allowed.set)
         asking.start()
         with pytest.raises(Cancelled, match="gave up"):
-            change(slot)
+            slot.reload()
     asking.join()
     settle(slot)
     assert slot.state == READY and load.count == 1

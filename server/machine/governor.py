@@ -96,7 +96,10 @@ _BEST: Final = (Load, MakeRoom, Wait, Refuse)
 
 
 def admit(request: Request, device: Device, models: Iterable[Model], now: float, rules: Rules = _RULES) -> Decision:
-    """What to do about a load. ``models``: all others that are loaded or loading, its own old copy too."""
+    """What to do about a load. ``models``: all others that are loaded or loading, its own old copy too.
+
+    A load of the same model that was abandoned counts as what it has taken by now, or one that hangs would wedge it.
+    """
     models = [model for model in models if not (model.loading and model.name == request.name and model.host is None)]
     here = sorted((model for model in models if model.device == device.name), key=_age)
     missing = request.need - (device.budget - in_use(device, here))
