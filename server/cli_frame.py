@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from .cli_console import colour_of, dense, duration, line, table
-from .cli_numbers import clients_table, latency
+from .cli_console import colour_of, duration, line
+from .cli_fit import Fitted, Listing
+from .cli_numbers import clients_listing, latency
 from .machine.amount import size
 from .metrics.health import unready
 from .metrics.histogram import added, quantile, since
@@ -20,30 +20,27 @@ from .names import model_of
 
 _MODELS: Final = ("MODEL", "STATE", "MEMORY", "CALLS/S", "P50", "P99", "BATCH", "WAIT", "RUN", "FAILED")
 _HOSTS: Final = ("HOST", "PID", "STATE", "UP", "CPU", "MEMORY", "SHARE", "THREADS", "FILES")
+# Where there is no room for all.
+_SPARE_OF_MODELS: Final = ("BATCH", "RUN", "P50", "WAIT", "MEMORY", "P99", "CALLS/S", "FAILED")
+_SPARE_OF_HOSTS: Final = ("FILES", "THREADS", "SHARE", "UP", "CPU", "MEMORY")
 _DEATHS_SHOWN: Final = 3
 
 Status = dict[str, Any]
 
 
-def frame(before: Status, now: Status, command: Callable[[int], str], at: float) -> RenderableType:
+def frame(
+    before: Status, now: Status, command: Callable[[int], str], at: float, height: int | None = None
+) -> RenderableType:
     """The screen at the time ``at`` (since the epoch): rates and latencies are those from ``before`` to ``now``.
 
-    ``command`` names a client's process.
+    ``command`` names a client's process. ``height``: the lines that there are, None for as many as it takes.
     """
-    parts: list[RenderableType] = [
-        _head(now, at),
-        *_devices(now),
-        "",
-        _models(before, now),
-        *_reasons(now),
-        "",
-        _hosts(before, now, at),
-    ]
+    listings = [_models(before, now), _hosts(before, now, at)]
     if now["sessions"]:
-        parts += ["", clients_table(now["sessions"], command)]
+        listings.append(clients_listing(now["sessions"], command))
     if now["deaths"]:
-        parts += ["", _deaths(now["deaths"], at)]
-    return Group(*parts)
+        listings.append(_deaths(now["deaths"], at))
+    return Fitted([*_head(now, at), *_devices(now)], listings, height)
 
 
 def absent(directory: str, why: str) -> RenderableType:
@@ -51,18 +48,18 @@ def absent(directory: str, why: str) -> RenderableType:
     return Group(Text(f"no server in {directory}", style="red"), Text(f"  {why}"), Text("  it is tried again"))
 
 
-def _head(now: Status, at: float) -> Text:
+def _head(now: Status, at: float) -> Iterator[Text]:
     supervisor = now["supervisor"]
-    text = Text(f"{now['directory']}  ")
+    text = line("")
     text.append(now["state"], style=colour_of(now["state"]))
-    text.append(f"  pid {supervisor['pid']}, up {duration(max(0.0, at - supervisor['since']))}")
+    text.append(f"  pid {supervisor['pid']}, up {duration(max(0.0, at - supervisor['since']))}  {now['directory']}")
+    yield text
     shared = now.get("shared_memory")
     if shared is not None:
         held = sum(session["requests"] + session["replies"] for session in now["sessions"])
-        text.append(
-            f"\n/dev/shm  {size(shared['used'])} of {size(shared['size'])} used, {size(held)} by clients of this"
+        yield line(
+            f"/dev/shm  {size(shared['used'])} of {size(shared['size'])} used; clients of this hold {size(held)}"
         )
-    return text
 
 
 def _devices(now: Status) -> Iterator[Text]:
@@ -76,9 +73,9 @@ def _of_budget(device: dict[str, Any]) -> str:
     return f"{size(device['in_use'])} of {size(device['budget'])} used"
 
 
-def _models(before: Status, now: Status) -> Table:
-    rows = (_model(name, told, before, now) for name, told in sorted(now["models"].items()))
-    return dense(_MODELS, rows, right=_MODELS[2:], cut=("MODEL",))
+def _models(before: Status, now: Status) -> Listing:
+    rows = [_model(name, told, before, now) for name, told in sorted(now["models"].items())]
+    return Listing(_MODELS, rows, _MODELS[2:], "MODEL", _SPARE_OF_MODELS, list(_reasons(now)))
 
 
 def _reasons(now: Status) -> Iterator[Text]:
@@ -120,10 +117,10 @@ def _count(host: dict[str, Any], model: str, only_failed: bool) -> int:
     return sum(each[3] for each in of_model if not only_failed or each[2] != OK)
 
 
-def _hosts(before: Status, now: Status, at: float) -> Table:
+def _hosts(before: Status, now: Status, at: float) -> Listing:
     then = {host["pid"]: host for host in before["hosts"]}
-    rows = (_host(host, then.get(host["pid"], {}), at) for host in now["hosts"])
-    return dense(_HOSTS, rows, right=("PID", *_HOSTS[3:]), cut=("HOST",))
+    rows = [_host(host, then.get(host["pid"], {}), at) for host in now["hosts"]]
+    return Listing(_HOSTS, rows, ("PID", *_HOSTS[3:]), "HOST", _SPARE_OF_HOSTS)
 
 
 def _host(host: dict[str, Any], old: dict[str, Any], at: float) -> tuple[Any, ...]:
@@ -146,9 +143,9 @@ def _host(host: dict[str, Any], old: dict[str, Any], at: float) -> tuple[Any, ..
     )
 
 
-def _deaths(deaths: list[dict[str, Any]], at: float) -> Table:
-    rows = (_death(death, at) for death in reversed(deaths[-_DEATHS_SHOWN:]))
-    return table(("HOST", "ENDED", "AFTER", "WHY"), rows)
+def _deaths(deaths: list[dict[str, Any]], at: float) -> Listing:
+    rows = [_death(death, at) for death in reversed(deaths[-_DEATHS_SHOWN:])]
+    return Listing(("HOST", "ENDED", "AFTER", "WHY"), rows, (), "WHY", ("AFTER",), folds=True)
 
 
 def _death(death: dict[str, Any], at: float) -> tuple[str, ...]:

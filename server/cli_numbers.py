@@ -9,10 +9,12 @@ from typing import Any, Final
 from rich.table import Table
 
 from .cli_console import dense
+from .cli_fit import Listing
 from .machine.amount import size
 
 HELD: Final = ("calls", "objects", "requests", "replies", "unsent")
 _CLIENT: Final = ("CLIENT", "COMMAND", "CALLS", "OBJECTS", "ARGUMENTS", "RESULTS", "UNREAD")
+_SPARE: Final = ("UNREAD", "OBJECTS", "RESULTS", "ARGUMENTS", "CALLS")
 _CALLS: Final = ("MODEL", "CALLS", "FAILED", "REFUSED", "P50", "P99", "WAITING", "RUNNING")
 
 
@@ -49,6 +51,14 @@ def clients(sessions: Iterable[dict[str, Any]]) -> dict[int, dict[str, int]]:
 def clients_table(sessions: Iterable[dict[str, Any]], command: Callable[[int], str]) -> Table:
     """Who is connected and what each process holds, in bytes of shared memory (``command`` names it)."""
     return dense(_CLIENT, _client_rows(clients(sessions), command), right=_CLIENT[2:], cut=("COMMAND",))
+
+
+def clients_listing(sessions: Iterable[dict[str, Any]], command: Callable[[int], str]) -> Listing:
+    """The same for a screen that may be too small for it; who holds most comes first."""
+    held = clients(sessions)
+    order = sorted(held, key=lambda pid: -held[pid]["requests"] - held[pid]["replies"])
+    rows = list(_client_rows({pid: held[pid] for pid in order}, command))
+    return Listing(_CLIENT, rows, _CLIENT[2:], "COMMAND", _SPARE)
 
 
 def _client_rows(held: dict[int, dict[str, int]], command: Callable[[int], str]) -> Iterator[tuple[Any, ...]]:

@@ -44,14 +44,14 @@ class Looks:
             self._seen.clear()
         self._seen.append(status)
 
-    def screen(self) -> RenderableType:
-        """What is to be seen now."""
+    def screen(self, height: int | None = None) -> RenderableType:
+        """What is to be seen now, in so many lines."""
         try:
             self.look()
         except (OSError, SharedModelError) as exc:
             self._seen.clear()
             return absent(self._place.directory, getattr(exc, "strerror", None) or str(exc))
-        return frame(self._seen[0], self._seen[-1], command_of, time.time())
+        return frame(self._seen[0], self._seen[-1], command_of, time.time(), height)
 
 
 def watch(place: Place, interval: float, *, once: bool) -> None:
@@ -68,12 +68,13 @@ def watch(place: Place, interval: float, *, once: bool) -> None:
     if not sys.stdout.isatty():
         raise BadArgument("a live screen needs a terminal; `sharedmodel top --once` prints one")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the terminal is put right before the end
-    live = Live(looks.screen(), console=console(), screen=True, auto_refresh=False)
+    shown = console()
+    live = Live(looks.screen(shown.height), console=shown, screen=True, auto_refresh=False)
     with contextlib.suppress(KeyboardInterrupt), _keys() as keys:
         try:
             live.start(refresh=True)  # no `with live`: an interruption in here would leave the other screen on
             while not _quits(keys, interval):
-                live.update(looks.screen(), refresh=True)
+                live.update(looks.screen(shown.height), refresh=True)
         finally:
             live.stop()
 

@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from sharedmodel.client import connect
+from sharedmodel.server.cli_fit import shared
 from sharedmodel.server.cli_frame import absent, frame
 from sharedmodel.server.cli_numbers import latency
 from sharedmodel.server.metrics.histogram import SIZE
@@ -26,6 +27,8 @@ from sharedmodel.server.metrics.histogram import SIZE
 from .servers import CLI, ECHO, PATIENCE, command, running_server
 
 Status = dict[str, Any]
+# More than there are lines.
+MANY = "".join(f'[models.echo_{number}]\nfactory = "zoo:Echo"\n' for number in range(40))
 
 
 def shown(renderable: Any, width: int = 80) -> str:
@@ -55,8 +58,8 @@ def status(at: float = 100.0, calls: int = 0, failed: int = 0, *, cpu: float = 1
     }  # fmt: skip
 
 
-def screen(before: Status, now: Status, width: int = 80) -> str:
-    return shown(frame(before, now, lambda pid: f"worker number {pid}", 1000.0), width)
+def screen(before: Status, now: Status, width: int = 80, height: int | None = None) -> str:
+    return shown(frame(before, now, lambda pid: f"worker number {pid}", 1000.0, height), width)
 
 
 def row(text: str, first: str) -> list[str]:
@@ -90,7 +93,7 @@ def test_a_client_is_one_line_however_many_sessions_it_has() -> None:
 
 
 def test_what_clients_hold_of_shared_memory_is_told_beside_what_there_is() -> None:
-    assert "/dev/shm  20 MB of 64 MB used, 20 MB by clients of this" in screen(status(), status(101.0))
+    assert "/dev/shm  20 MB of 64 MB used; clients of this hold 20 MB" in screen(status(), status(101.0))
 
 
 def test_memory_and_gpus_are_told_with_the_models_that_run_there() -> None:
@@ -131,6 +134,61 @@ def test_no_line_is_wrapped_in_80_columns() -> None:
     names = [line for line in text.splitlines() if line.startswith("a-model")]
     assert len(names) == 2 and all("…" in line and "loading" in line for line in names)
     assert len(text.splitlines()) == len(screen(status(), now, width=200).splitlines())
+
+
+def crowded() -> Status:
+    now = status(101.0)
+    now["models"] = {f"model_number_{n}": now["models"]["net"] for n in range(8)}
+    now["hosts"] = [{**now["hosts"][0], "name": name} for name in ("", "one", "two", "three")]
+    now["sessions"] = [{**now["sessions"][0], "pid": 700 + n, "replies": n} for n in range(12)]
+    now["deaths"] = [{"host": "one", "at": 900.0, "lived": 5.0, "reason": "killed by SIGKILL " * 9}]
+    return now
+
+
+def test_on_a_small_screen_every_table_has_its_share_and_says_what_it_left_out() -> None:
+    lines = screen(crowded(), crowded(), height=24).splitlines()
+    heads = [number for number, text in enumerate(lines) if text.split(" ")[0] in ("MODEL", "HOST", "CLIENT")]
+    assert len(heads) == 4 and len(lines) <= 24
+    more = [int(found[1]) for found in map(re.compile(r"… (\d+) more").match, lines) if found]
+    shown_rows = [sum(text.startswith(name) for text in lines) for name in ("model_", "7")]
+    assert [shown_rows[0] + more[0], shown_rows[1] + more[-1]] == [8, 12] and min(shown_rows) >= 2
+    assert any(text.startswith("711 ") for text in lines)  # who holds most
+    assert any("killed by SIGKILL" in text for text in lines)
+
+
+def test_on_the_smallest_screen_each_table_has_a_row_and_its_number() -> None:
+    lines = screen(crowded(), crowded(), width=60, height=12).splitlines()
+    assert len(lines) <= 12 and any(text.startswith("MODEL 1/8") for text in lines)
+    assert [sum(text.startswith(name) for text in lines) for name in ("model_num", "shared", "711")] == [1, 1, 1]
+
+
+def test_why_a_model_failed_is_told_on_a_small_screen_too() -> None:
+    now = crowded()
+    now["models"]["model_number_7"] = {**now["models"]["model_number_7"], "state": "failed", "reason": "no weights"}
+    assert "model_number_7: no weights" in screen(now, now, height=24)
+
+
+def test_a_large_screen_and_a_pipe_show_everything() -> None:
+    for height in (60, None):
+        text = screen(crowded(), crowded(), width=4000, height=height)
+        assert "more" not in text and all(f"model_number_{n}" in text for n in range(8))
+        assert text.count("killed by SIGKILL") == 9
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60])
+def test_on_a_narrow_screen_names_stay_and_lesser_columns_go(width: int) -> None:
+    text = screen(crowded(), crowded(), width=width, height=40)
+    assert text.count("model_numbe") == 8 and "BATCH" not in text and "STATE" in text
+    assert re.search(r"^three +11 +ready", text, re.M) and "worker numb" in text
+    assert all(len(each) <= width for each in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "room", "found"),
+    [([8, 4, 12], 14, [5, 4, 5]), ([1, 1, 1], 30, [1, 1, 1]), ([9, 9], 0, [1, 1]), ([], 5, []), ([0, 3], 9, [0, 3])],
+)
+def test_what_one_table_does_not_need_is_the_others(wanted: list[int], room: int, found: list[int]) -> None:
+    assert shared(wanted, room) == found
 
 
 def test_a_frame_changes_neither_of_the_statuses() -> None:
@@ -217,9 +275,9 @@ def terminal(runtime: str) -> Iterator[Terminal]:
 
 def test_the_screen_waits_for_a_server_and_for_the_next_one(terminal: Terminal, runtime: str) -> None:
     terminal.shows("no server in")
-    for _ in range(2):
-        with running_server(ECHO, runtime):
-            terminal.shows(r"echo.*ready")
+    for config, seen in ((ECHO, r"echo.*ready"), (MANY, r"… \d+ more")):
+        with running_server(config, runtime):
+            terminal.shows(seen)
         terminal.shows("no server in")
     terminal.press(b"q")
     terminal.shows(re.escape("\x1b[?1049l"))
