@@ -3,6 +3,7 @@
     REPLY FAILURE           a call has ended
     STREAM ITEM             its result comes item by item
     SEGMENT GONE            a segment is there, needs to be mapped no more
+    GOODBYE                 the host ends, and has not taken in what came last
     HELD RELEASE            arguments that a model keeps, and that it has let go
     PART SPILL              a longer frame, in pieces or in shared memory
     PONG
@@ -104,6 +105,10 @@ def _nothing(channel: Channel, message: list[Any]) -> None:
     pass
 
 
+def _goodbye(channel: Channel, message: list[Any]) -> None:
+    channel.taken = int(message[1]), frozenset(message[2])
+
+
 HANDLERS: Final[dict[int, Callable[[Channel, list[Any]], None]]] = {
     wire.REPLY: _reply,
     wire.FAILURE: _failure,
@@ -116,4 +121,5 @@ HANDLERS: Final[dict[int, Callable[[Channel, list[Any]], None]]] = {
     wire.SPILL: _spilled,
     wire.PONG: _nothing,
     wire.GONE: _gone,
+    wire.GOODBYE: _goodbye,
 }

@@ -58,6 +58,8 @@ class Channel:
         self.fds: deque[int] = deque()
         self.lost: Exception | None = None
         self.traced = False  # whether the host takes the trace of a call
+        # Of a host that ends in good order: the last call that it has taken in, and those of which it has begun none.
+        self.taken: tuple[int, frozenset[int]] | None = None
         self.last = 0
         self.decoder = Decoder(self.replies, writable=True, proxy=load)
         self.parts = wire.Parts()
@@ -177,6 +179,7 @@ class Channel:
             _, pending = self.pending.popitem()
             lost = self.over()
             lost.request = pending.rid
+            lost.begun = self.may_have_begun(pending.rid)
             pending.error = lost
             pending.done = True
             ended.append(pending)
@@ -187,6 +190,10 @@ class Channel:
     def over(self) -> HostLost:
         """That the session is over, as an error of its own for each who meets it."""
         return HostLost(str(self.lost or "the session is over"))
+
+    def may_have_begun(self, rid: int) -> bool:
+        """Whether a call may have, that was sent to a host which has ended."""
+        return self.taken is None or (rid <= self.taken[0] and rid not in self.taken[1])
 
     def unsent(self) -> HostLost:
         """The error of a call that has not left: the session was over before it."""

@@ -1,6 +1,6 @@
 """How a session begins: versions are agreed on and, where a key is set, both sides prove they have it.
 
-    client → HELLO     lowest, highest version, {pid, shared_memory}, nonce
+    client → HELLO     lowest, highest version, {pid, shared_memory, goodbye}, nonce
     host   → CHALLENGE nonce                      only where the host has a key
     client → PROOF     HMAC-SHA256(key, "client" + both nonces)
     host   → WELCOME   version, {…}, HMAC-SHA256(key, "host" + both nonces) or b""
@@ -39,7 +39,7 @@ def matches(proof: object, expected: bytes) -> bool:
 
 
 def hello(shared_memory: bool, nonce: bytes) -> bytes:
-    who = {"pid": os.getpid(), "shared_memory": shared_memory}
+    who = {"pid": os.getpid(), "shared_memory": shared_memory, "goodbye": True}
     return wire.frame([wire.HELLO, wire.VERSION, wire.VERSION, who, nonce])
 
 

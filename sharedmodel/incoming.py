@@ -49,7 +49,7 @@ def _taken(peer: Peer, message: list[Any], inputs: list[Input], problem: Excepti
     peer.calls[call.rid] = call
     if (load := peer.service.load) is not None:
         load.add(1)
-    peer.last = call.rid
+    peer.last = max(peer.last, call.rid)  # threads of a client may send in another order than they number
     return call
 
 

@@ -14,7 +14,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import failure, handshake, incoming, link, wire
@@ -176,6 +176,15 @@ class Peer:
     def patiently(self, task: Callable[[], Any]) -> None:
         """Run what waits for long, on a thread of its own."""
         self.service.patient.submit(task, urgent=True)
+
+    def farewell(self, waiting: Iterable[Call]) -> None:
+        """The host ends and reads no more: say which calls it has begun; any other may be sent again.
+
+        ``waiting``: what it has read, of any session, and not begun.
+        """
+        if self.reception.who.get("goodbye") is True:
+            rids = [call.rid for call in waiting if call.peer is self]
+            self.outlet.send(wire.frame([wire.GOODBYE, self.last, rids]))
 
     def close(self) -> None:
         """Release everything. Idempotent."""

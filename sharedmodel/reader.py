@@ -118,11 +118,22 @@ class Reader:
     def _left(self, waiter: Waiter, exc: BaseException) -> None:
         if isinstance(exc, HostLost):
             exc.request = waiter.rid
+            exc.begun = exc.begun and self._channel.may_have_begun(waiter.rid)
         self._give_up(waiter)
 
     def catch_up(self) -> None:
         """Take in what is there already, if nobody is reading."""
         self._unless_read(self._read_what_is_there)
+
+    def hear_out(self) -> None:
+        """Take in what the host has said at its end, or wait, for a moment, until who reads now has."""
+        if self._holder != threading.get_ident() and self.lock.acquire(timeout=_AGAIN):
+            try:
+                self._holder = threading.get_ident()
+                self._read_what_is_there()
+            finally:
+                self._holder = 0
+                self.lock.release()
 
     def await_room(self, end: float | None) -> None:
         """Until the socket may take more. The host may wait for its replies to be read first."""

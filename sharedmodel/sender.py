@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from . import deadlines, link, wire
@@ -69,6 +70,8 @@ class Sender:
                 self._reader.await_room(end)
         except BaseException as exc:
             if isinstance(exc, OSError) and not isinstance(exc, DeadlineExceeded):
+                with suppress(Exception):
+                    self._reader.hear_out()
                 self._lose(HostLost(f"the host at {self._address} went away: {exc.strerror}"))
                 return sum(frame[1]) == len(data)  # it had left when something behind it could not
             if pending is not None:

@@ -119,8 +119,10 @@ class Service:
         self._closed = True
         self.stop()
         self.patient.close(0)
-        self.workers.close(timeout)
+        nobody_reads = self.workers.close(timeout)
         for peer in list(self.peers.values()):
+            if nobody_reads:
+                peer.farewell(self.turns.calls)
             peer.close()
         for text in self.repeats.overdue(all=True):
             logger.warning("%s", text)

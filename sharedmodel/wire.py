@@ -14,6 +14,8 @@
     DROP     objects: one reference fewer each         HELD     blocks of the next reply, kept by the model
                                                        SEGMENT  number, size, kind; its descriptor comes
                                                                 along with the frame's bytes
+                                                       GOODBYE  rid, rids: the host ends, and has begun no call
+                                                                after that one, nor these (where HELLO has "goodbye")
     both: GONE  segments of one's own that are used no longer
           SPILL rid, ref, length: the frame proper lies in shared memory
           PART  rid, last, bytes: a piece of a frame too long for one, where memory can't be shared
@@ -56,6 +58,7 @@ WELCOME: Final = 16
 CHALLENGE: Final = 17
 PROOF: Final = 18
 GONE: Final = 19
+GOODBYE: Final = 20
 
 LENGTH: Final = 4
 MAX_FRAME: Final = 1 << 20

@@ -53,6 +53,28 @@ def test_a_call_that_may_not_run_twice_ends_with_host_lost_when_its_host_is_kill
                 held.result()
 
 
+def test_a_planned_restart_costs_no_call_of_what_may_not_run_twice_either(runtime: str) -> None:
+    with running_server('[models.echo]\nfactory = "zoo:Echo"\n', runtime) as server, ThreadPoolExecutor() as pool:
+        over = threading.Event()
+
+        def call() -> set[int]:
+            echo, pids = connect(server.address).model("echo"), set()
+            while not over.is_set():
+                pids.add(echo.pid())  # raises HostLost where it may have run and its answer is lost
+            return pids
+
+        caller = pool.submit(call)
+        try:
+            for restarts in range(1, 5):
+                before = server.host_pid
+                ask(server.place.control, "restart")
+                until(lambda: server.status()["restarts"] == restarts, lambda: server.log)  # noqa: B023
+                until(lambda: server.state() == "ready" and server.host_pid != before, lambda: server.log)  # noqa: B023
+        finally:
+            over.set()
+        assert caller.result()
+
+
 def test_who_connects_while_there_is_no_host_waits_for_the_next_one(runtime: str) -> None:
     with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
         old = server.host_pid
