@@ -72,7 +72,9 @@ def serve(
 ) -> None:
     """Serve models in the foreground, until Ctrl-C, SIGTERM or `sharedmodel stop`.
 
-    SIGHUP restarts the host with the configuration read again; callers wait meanwhile.
+    SIGHUP, like `sharedmodel reload`, has it read its configuration again: new models begin, those that are gone end,
+    those that differ are loaded anew beside the old ones, and calls go on. What is for the whole server, and not for
+    one model, starts the hosts anew.
     """
     from .launch import launch, settings_for
 
@@ -178,13 +180,28 @@ def unload(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None
 
 
 @app.command(epilog=EPILOG)
-def reload(model: Model, timeout: Timeout = None, runtime_dir: RuntimeDir = None, json: Json = False) -> None:
+def reload(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Its name, or NAME@VERSION; without: the configuration.")
+    ] = None,
+    timeout: Timeout = None,
+    runtime_dir: RuntimeDir = None,
+    json: Json = False,
+) -> None:
     """Load a model anew beside the one that serves, and swap: no call fails.
 
     Where the new one can't be loaded the old one stays.
-    """
-    from .cli_models import manage
 
+    Without MODEL the server reads its configuration again, and what that changes is printed. One that has mistakes is
+    refused, and the server goes on with the one that it has.
+    """
+    from .cli_configuration import read_again
+    from .cli_models import manage
+    from .cli_place import running_places
+
+    if model is None:
+        read_again(running_places(runtime_dir)[0], timeout, json)
+        return
     manage("reload", model, timeout=timeout, runtime_dir=runtime_dir, as_json=json)
 
 

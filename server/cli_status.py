@@ -92,6 +92,8 @@ def _head(status: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "serves", f"embedded: what its user's programs ask for; ends after {status['idle_exit'] or 0:g} s idle"
     else:
         yield "serves", status["config"]
+    if (refused := status.get("config_refused")) is not None:
+        yield "not taken", Text(f"as it was read {_when(refused['at'])}:\n{refused['refused']}", style="red")
     memory = status["memory"]
     yield "memory", f"{size(memory['in_use'])} in use of {size(memory['budget'])} ({memory['source']})"
     for device in status["devices"]:

@@ -23,6 +23,7 @@ class Herald:
         self._ready = False
         self._stopping = False
         self._reloading = False
+        self._refused = ""
         self._hosts: Hosts | None = None
         self._again = NEVER  # when to look again, where the manager could not be told
 
@@ -43,7 +44,7 @@ class Herald:
         if self._stopping or self._reloading:
             return
         models = hosts.models()
-        status, ready = in_words(models), not self._ready and all(map(_has_settled, hosts))
+        status, ready = in_words(models) + self._refused, not self._ready and all(map(_has_settled, hosts))
         downloading = any(map(told_of, models.values()))
         if ready or status != self._said:
             more = ["READY=1"] if ready else [] if self._ready or not downloading else [_MORE_TIME]
@@ -59,9 +60,10 @@ class Herald:
         self._said = "the configuration is read again"
         self._notifier.tell(*reloading(), f"STATUS={self._said}")
 
-    def reloaded(self, hosts: Hosts) -> None:
-        """It has been."""
+    def reloaded(self, hosts: Hosts, refused: str = "") -> None:
+        """It has been; ``refused``: why it was not taken."""
         self._reloading = False
+        self._refused = f"; the configuration was not taken: {refused}" if refused else ""
         self.look(hosts)
 
     def stopping(self, why: str) -> None:

@@ -31,7 +31,8 @@ def settings_for(config: str | None, *, embedded: bool, runtime_dir: str | None,
     settings = configuration.embedded() if config is None else configuration.load(config)
     if idle_exit is not None:
         settings = dataclasses.replace(settings, idle_exit=idle_exit or None)
-    return dataclasses.replace(settings, runtime_dir=runtime_dir or settings.runtime_dir)
+    given = [name for name, value in {"runtime_dir": runtime_dir, "idle_exit": idle_exit}.items() if value is not None]
+    return dataclasses.replace(settings, runtime_dir=runtime_dir or settings.runtime_dir, given=given)
 
 
 def launch(settings: Settings) -> NoReturn:

@@ -5,7 +5,6 @@ Nor does it hold that one up: a file may lie where reading it takes long.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import selectors
 import subprocess
@@ -74,7 +73,7 @@ class Reading:
         elif late:
             self._taken(BadArgument(f"{self._settings.config_file} could not be read within {TIMEOUT:g} s"))
         else:
-            self._taken(found(self._settings, *done))
+            self._taken(found(*done))
 
     def _end(self) -> tuple[int, str, str]:
         """Let go of the process, which is over; its exit code, and what it said."""
@@ -103,13 +102,11 @@ def _close(fds: Iterable[int]) -> None:
         os.close(fd)
 
 
-def found(settings: Settings, code: int, out: str, err: str) -> Found:
+def found(code: int, out: str, err: str) -> Found:
     """The settings as that process has found them in the file, or what is wrong with it."""
     if code != 0:
         return BadArgument(err.strip() or f"exit code {code}")
-    # Where it serves and whom it lets in was settled when the sockets were made.
-    kept = {name: getattr(settings, name) for name in ("runtime_dir", "group", "idle_exit", "embedded")}
     try:
-        return dataclasses.replace(Settings.from_json(out), **kept)
+        return Settings.from_json(out)
     except (ValueError, TypeError, KeyError) as exc:  # of a package that was replaced while this one serves
         return BadArgument(f"another version than the one that serves has read it: restart the server ({exc})")

@@ -128,6 +128,7 @@ class Settings:
     log_level: str = "info"
     threads: dict[str, int] = field(default_factory=dict)  # of each model, by the thread plan
     log_format: str = "text"
+    given: list[str] = field(default_factory=list)  # by the command line: what the file says of them does not count
     metrics: str | None = None  # where they are served; hosts are not told
 
     @property

@@ -100,6 +100,7 @@ class Standing:
             "at": time.monotonic(),
             "directory": supervisor.place.directory,
             "config": settings.config_file,
+            "config_refused": supervisor.configuration.refused,
             "embedded": settings.embedded,
             "idle_exit": settings.idle_exit,
             "supervisor": {"pid": os.getpid(), "since": supervisor.started, "memory": resident()},

@@ -1,7 +1,7 @@
 """The process that stays: it holds the listening sockets, starts the hosts, and starts them again.
 
     host.sock ── listener ──────────────► host (accepts; while there is none, callers wait in the backlog)
-    control.sock ◄── status, stop, restart      │
+    control.sock ◄── status, stop, reload, …    │
     pidfd ◄──────────────── its end ────────────┤   the same for each model with a host of its own
     lifeline ◄── states, idle; ask for status ──┘
 
@@ -24,7 +24,7 @@ from sharedmodel import segment
 from sharedmodel.errors import BadArgument, SharedModelError
 
 from . import activation, logs, messages
-from .changes import as_read, with_chosen_defaults
+from .configuration import Configuration
 from .control import Answer, ControlServer
 from .death import Death
 from .detach import detach
@@ -35,7 +35,6 @@ from .keeper import KILL_AFTER, NEVER, Keeper
 from .metrics.gateway import Gateway
 from .notify import Notifier
 from .place import Lock, Place
-from .reload import Reading
 from .retire import Retirement
 from .settings import ModelSettings, Settings
 from .signals import Signals, terminal_is_gone
@@ -63,19 +62,18 @@ class Supervisor:
         collect_leftovers()
         self._given = Given(place.directory)
         self._given.sweep()
-        self._selector = selectors.DefaultSelector()
-        self.gateway = Gateway(place, self._selector, settings.group)
-        self.hosts = Hosts(place, self._selector, self._report, self._ended)
-        self._apply(settings)
-        self._last = as_read(settings)  # what the configuration said when it was taken
-        self._signals = Signals(self._selector, self._signal)
-        self._control = ControlServer(place.listen(place.control), self._selector, self._request)
+        self.selector = selectors.DefaultSelector()
+        self.gateway = Gateway(place, self.selector, settings.group)
+        self.hosts = Hosts(place, self.selector, self._report, self._ended)
+        self.apply(settings)
+        self._signals = Signals(self.selector, self._signal)
+        self._control = ControlServer(place.listen(place.control), self.selector, self._request)
         self._standing = Standing(self)
         self._retirement = Retirement(self)
-        self._herald = Herald(notifier)
-        self._reading = Reading(self._selector, self._read)
+        self.herald = Herald(notifier)
+        self.configuration = Configuration(self)
 
-    def _apply(self, settings: Settings) -> None:
+    def apply(self, settings: Settings) -> None:
         """Come to what the settings ask for. Raises BadArgument or OSError."""
         self.gateway.apply(settings.metrics)
         self.hosts.apply(dataclasses.replace(settings, metrics=None))
@@ -87,7 +85,7 @@ class Supervisor:
         """Serve; the exit code."""
         try:
             self.hosts.start()
-            self._herald.look(self.hosts)
+            self.herald.look(self.hosts)
             while not (self.stopping and self.hosts.gone):
                 self._guarded_round()
         finally:
@@ -108,7 +106,7 @@ class Supervisor:
 
     def _round(self) -> None:
         # A process that was stopped meanwhile has its time up with news unread: they count first.
-        events = self._selector.select(self._timeout()) or self._selector.select(0)
+        events = self.selector.select(self._timeout()) or self.selector.select(0)
         began = time.monotonic()
         for key, _ in events:
             key.data()
@@ -117,7 +115,7 @@ class Supervisor:
             self._due(now)
 
     def _timeout(self) -> float | None:
-        parts = self.hosts, self.gateway, self._standing, self._retirement, self._herald, self._reading
+        parts = self.hosts, self.gateway, self._standing, self._retirement, self.herald, self.configuration
         next_at = min(part.due for part in parts)
         return None if next_at == NEVER else min(_LONGEST, max(0.0, next_at - time.monotonic()))
 
@@ -126,18 +124,18 @@ class Supervisor:
         self.gateway.expire(now)
         self._standing.expire(now)
         self._retirement.expire(now)
-        self._herald.expire(now)
-        self._reading.expire(now)
+        self.herald.expire(now)
+        self.configuration.expire(now)
 
     def _close(self) -> None:
-        self._reading.close()
+        self.configuration.close()
         self._retirement.expire(time.monotonic())
         self.hosts.close()
         self.gateway.close()
         self.place.unlink(self.place.control)
         self._control.close()
         self._signals.close()
-        self._selector.close()
+        self.selector.close()
         collect_leftovers()
         self._given.sweep()
         self._lock.close()
@@ -147,15 +145,15 @@ class Supervisor:
     def _ended(self, keeper: Keeper, death: Death) -> None:
         collect_leftovers()
         self._standing.lost(keeper)
-        self._herald.look(self.hosts)
+        self.herald.look(self.hosts)
 
     def _report(self, keeper: Keeper, kind: int, values: list[Any]) -> None:
         if kind == messages.SETTLED:
             keeper.restarts.ready()
-            self._herald.look(self.hosts)
+            self.herald.look(self.hosts)
         elif kind in (messages.SERVING, messages.STATES):
             self.hosts.serves(keeper) if kind == messages.SERVING else self.hosts.spread(keeper)
-            self._herald.look(self.hosts)
+            self.herald.look(self.hosts)
         elif kind == messages.STATUS:
             self._standing.arrived(keeper, *values)
         elif kind == messages.IDLE:
@@ -174,7 +172,7 @@ class Supervisor:
         if not self.stopping:
             logger.info("stopping: %s", why)
         self.stopping = True
-        self._herald.stopping(why)
+        self.herald.stopping(why)
         self.hosts.retire(why, hurry)
 
     # -- what it is told -------------------------------------------------------------------------------
@@ -182,26 +180,9 @@ class Supervisor:
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP and not terminal_is_gone():
             if not self.stopping:
-                self._reload()
+                self.configuration.read()
         else:
             self.stop(signal.Signals(number).name, hurry=self.stopping)
-
-    def _reload(self) -> None:
-        self._herald.reloading()
-        self._reading.begin(self.settings)
-
-    def _read(self, found: Settings | BadArgument) -> None:
-        """The configuration has been read again."""
-        if self.stopping:
-            return
-        try:
-            if isinstance(found, BadArgument):
-                raise found
-            self._apply(with_chosen_defaults(self._last, self.settings, found))
-            self._last = as_read(found)
-        except (SharedModelError, OSError) as exc:
-            logger.error("the configuration was not taken, the hosts go on with the old one: %s", exc)
-        self._herald.reloaded(self.hosts)
 
     def _request(self, name: str, options: dict[str, Any], answer: Answer) -> None:
         if name == "status":
@@ -211,13 +192,17 @@ class Supervisor:
         elif name == "stop":
             answer({"pid": os.getpid()})
             self.stop("asked to by `sharedmodel stop`", hurry=options.get("hurry") is True)
+        elif name not in ("reload", "restart"):
+            raise BadArgument(f"no request {name!r}; there are: status, live, stop, reload, restart")
+        elif self.stopping:
+            raise BadArgument("the server is stopping")
         elif name == "restart":
-            if self.stopping:
-                raise BadArgument("the server is stopping")
             answer({"pid": os.getpid()})
             self.hosts.restart("restarted on request")
+        elif self.settings.config_file is None:
+            raise BadArgument("this server has no configuration: it serves what its user's programs ask for")
         else:
-            raise BadArgument(f"no request {name!r}; there are: status, live, stop, restart")
+            self.configuration.read(answer)
 
 
 def collect_leftovers() -> None:

@@ -18,7 +18,8 @@ Type=notify
 # Ready when every model is ready or has failed; `systemctl status` shows how they stand.
 # EDIT: the configuration.
 ExecStart={command} serve {config} --runtime-dir {directory}
-ExecReload=/bin/kill -HUP $MAINPID
+# It fails where the configuration has mistakes; the service goes on with the one before.
+ExecReload={command} reload --runtime-dir {directory}
 # The supervisor ends its hosts itself, running calls first.
 KillMode=mixed
 # EDIT: more than `grace` in the configuration, and than the largest model takes to load.

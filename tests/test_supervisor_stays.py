@@ -135,7 +135,7 @@ def test_a_server_is_ready_though_calls_have_ended_the_quarantine_again_and_agai
 
 def test_a_configuration_read_by_another_version_is_not_taken() -> None:
     newer = Settings().to_json().replace("{", '{"newer": true, ', 1)
-    mistake = reload.found(Settings(config_file="config.toml"), 0, newer, "")
+    mistake = reload.found(0, newer, "")
     assert isinstance(mistake, BadArgument)
     assert "another version than the one that serves has read it: restart the server" in str(mistake)
 

@@ -95,7 +95,12 @@ def test_a_reload_is_told_and_its_end(manager: Manager, runtime: str) -> None:
         Path(runtime, "config.toml").write_text("nonsense")
         server.process.send_signal(signal.SIGHUP)
         manager.hears("RELOADING=1")
-        manager.hears("READY=1")
+        (status,) = [line for line in manager.hears("READY=1") if line.startswith("STATUS=")]
+        assert status.startswith("STATUS=2 of 2 models ready; the configuration was not taken: ") and "TOML" in status
+        Path(runtime, "config.toml").write_text(ECHO)
+        server.process.send_signal(signal.SIGHUP)
+        manager.hears("RELOADING=1")
+        assert "STATUS=1 of 1 models ready" in manager.hears("READY=1")
 
 
 def test_signs_of_life_are_given_where_the_manager_watches(
