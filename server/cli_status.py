@@ -43,11 +43,7 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     models = list(_each(status["models"]))
     threads = status["threads"]
     yield _models(models, threads)
-    for name, told in models:
-        if "reason" in told:
-            yield Text(f"  {name}: {told['reason']}", style="red")
-        elif "last_failure" in told:
-            yield Text(f"  {name}: not replaced, {told['last_failure']}", style="red")
+    yield from (Text(f"  {line}", style="red") for name, told in models for line in _failures(name, told))
     if not status["models"]:
         yield Text("  no models yet")
     if (calls := calls_table(status["models"])) is not None:
@@ -59,6 +55,18 @@ def _parts(status: dict[str, Any]) -> Iterator[Any]:
     if status["deaths"]:
         yield ""
         yield table(("HOST ENDED", "AFTER", "WHY"), _deaths(status["deaths"]), right=("AFTER",))
+
+
+def _failures(name: str, told: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a model; of one with several instances, with each of them."""
+    for one in told.get("instances_failed", ()):
+        yield f"{name}, instance {one['host']}: {'not replaced, ' if one['state'] == 'ready' else ''}{one['reason']}"
+    if "instances_failed" in told:
+        return
+    if "reason" in told:
+        yield f"{name}: {told['reason']}"
+    elif "last_failure" in told:
+        yield f"{name}: not replaced, {told['last_failure']}"
 
 
 def _models(models: list[tuple[str, dict[str, Any]]], threads: dict[str, int]) -> Any:

@@ -15,6 +15,7 @@ from sharedmodel.errors import BadArgument
 
 from . import messages
 from .death import Death
+from .instances import merged
 from .keeper import NEVER, Keeper, Report
 from .layout import FIRST, hosts_of, isolated, planned, posts
 from .machine.cores import cores
@@ -150,12 +151,12 @@ class Hosts:
         }
 
     def models(self) -> dict[str, Any]:
-        """Every model's state; of several instances that of the best, and how many are ready."""
+        """Every model's state; of several instances that of the best, how many are ready, and why others are not."""
         found: dict[str, Any] = {}
         for keeper in self:
             for name, told in keeper.models().items() if keeper.name != QUARANTINE else ():
                 found.setdefault(name, []).append({**told, "host": keeper.name})
-        return {name: _merged(instances) for name, instances in found.items()}
+        return {name: merged(instances) for name, instances in found.items()}
 
     def threads(self) -> dict[str, int]:
         """The thread plan: how many each instance of a model may use."""
@@ -197,21 +198,3 @@ class Hosts:
         os.close(self._neighbours)
         if self._board is not None:
             self._place.unlink(self._place.board)
-
-
-_BEST = ("ready", "warming", "loading", "draining", "failed", "absent", "unloaded")
-
-
-def _merged(instances: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(instances) == 1:
-        return instances[0]
-    best = min(instances, key=lambda told: _BEST.index(told["state"]))
-    devices = sorted({told["device"] for told in instances if "device" in told})
-    on = {"device": ", ".join(devices), "device_memory": sum(told.get("device_memory", 0) for told in instances)}
-    return {
-        **best,
-        **(on if devices else {}),
-        "host": best["host"].partition("#")[0],
-        "instances": len(instances),
-        "instances_ready": sum(told["state"] == "ready" for told in instances),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -13,7 +14,7 @@ import pytest
 from sharedmodel.client import aconnect, connect
 from sharedmodel.errors import HostLost, LoadFailed
 
-from .servers import Server, running_server, until, watching
+from .servers import Server, command, running_server, until, watching
 
 APART = """
 [models.apart]
@@ -92,6 +93,21 @@ def test_several_instances_are_processes_that_share_the_calls(runtime: str) -> N
 
 def _waiting(server: Server) -> int:
     return sum(session["calls"] > 0 for session in server.status()["sessions"])
+
+
+def test_which_of_several_instances_has_failed_and_why_is_told(runtime: str) -> None:
+    shared = f'factory = "zoo:only"\nargs = ["{runtime}/one"]\nisolate = true\ninstances = 2\n'
+    versions = 'default = "1"\nversions.1 = {}\nversions.2 = {factory = "zoo:Echo", args = []}\n'
+    with running_server(f"[models.plain]\n{shared}[models.both]\n{shared.replace('/one', '/two')}{versions}", runtime):
+        models = json.loads(command("status", "--json"))["models"]
+        shown = command("status")
+    both = models["both"]["versions"]
+    for name, told in (("plain", models["plain"]), ("both@1 (default)", both["1"])):
+        assert (told["state"], told["instances_ready"], told["instances"]) == ("ready", 1, 2)
+        (failed,) = told["instances_failed"]
+        assert failed["state"] == "failed" and "RuntimeError: there is one already" in failed["reason"]
+        assert f"{name}, instance {failed['host']}: {failed['reason']}" in shown
+    assert both["2"]["instances_ready"] == 2 and "instances_failed" not in both["2"]
 
 
 def test_calls_go_on_at_the_other_instances_while_one_is_gone(runtime: str) -> None:

@@ -125,6 +125,15 @@ def counted(path: str, fails: int = 0) -> Echo:
     return Echo()
 
 
+def only(mark: str) -> Echo:
+    """The first of them; no other can be made."""
+    try:
+        os.mkdir(mark)
+    except FileExistsError:
+        raise RuntimeError("there is one already") from None
+    return Echo()
+
+
 def broken() -> Echo:
     raise FileNotFoundError("no weights here")
 
