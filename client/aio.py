@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sharedmodel import deadlines
 from sharedmodel.aio import AsyncSession
 from sharedmodel.crossing import load_unowned, proxy_bytes
 from sharedmodel.errors import DeadlineExceeded, HostLost, HostUnavailable, SharedModelError
@@ -42,6 +43,7 @@ async def aconnect(
 ) -> AsyncHost:
     """Connect to the host from an event loop. Arguments and errors as for `connect`."""
     # Starting an embedded host waits on locks and files: not on the loop.
+    timeout = deadlines.checked("timeout", timeout)
     found = await asyncio.to_thread(find, address, start, timeout)
     host = AsyncHost(found, authkey=authkey, shared_memory=shared_memory)
     await _again(partial(host.session, timeout))
@@ -68,6 +70,7 @@ class AsyncHost:
         **spec: Any,
     ) -> AsyncModel:
         """A model by its name; as `Host.model`."""
+        timeout, within = deadlines.checked("timeout", timeout), deadlines.checked("within", within)
         name = versioned(name, version)
         end = None if within is None else asyncio.get_running_loop().time() + within
         if spec:
@@ -137,6 +140,7 @@ class AsyncHost:
         return await self._manage("warmup", versioned(name, version), timeout=timeout)
 
     async def _manage(self, method: str, *args: Any, timeout: float | None) -> dict[str, Any]:
+        timeout = deadlines.checked("timeout", timeout)
         end = None if timeout is None else asyncio.get_running_loop().time() + timeout
         before = None
         while True:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sharedmodel import deadlines
 from sharedmodel.aio import AsyncSession
 from sharedmodel.aio_stream import AsyncStream
 from sharedmodel.errors import HostLost, HostUnavailable, UnknownObject
@@ -40,7 +41,8 @@ class AsyncModel:
         self._priority = priority
 
     def with_timeout(self, seconds: float | None) -> AsyncModel:
-        """The same model with another deadline for its calls."""
+        """The same model with another deadline for its calls; as `Model.with_timeout`."""
+        seconds = deadlines.checked("timeout", seconds)
         return AsyncModel(self._host, self._where, self._name, self._info, seconds, self._priority)
 
     def with_priority(self, priority: int) -> AsyncModel:

@@ -31,6 +31,7 @@ def connect(
     ``start=False`` never starts one; ``timeout`` (seconds) bounds connecting. ``shared_memory=False``
     sends arrays through the socket. Raises HostUnavailable, NotPermitted or AuthenticationError.
     """
+    timeout = deadlines.checked("timeout", timeout)
     found = find(address, start, timeout)
     options = {} if shared_memory else {"shared_memory": False}
     SESSIONS.remember(found, authkey, **options)
@@ -60,6 +61,7 @@ class Host:
         loaded, else DeadlineExceeded says how far it is. ``spec`` (``kind="onnx", path=...``) loads it first,
         where the host allows that: an embedded one does.
         """
+        timeout, within = deadlines.checked("timeout", timeout), deadlines.checked("within", within)
         name, end = versioned(name, version), deadlines.after(within)
         if spec:
             self._ask(DIRECTORY, "load", name, spec, timeout=within)
@@ -124,7 +126,7 @@ class Host:
 
     def _manage(self, method: str, name: str, *args: Any, timeout: float | None) -> dict[str, Any]:
         """Ask where the model is: of several instances each in turn; the state of the last one."""
-        end, before = deadlines.after(timeout), None
+        end, before = deadlines.after(deadlines.checked("timeout", timeout)), None
         while True:
             state: dict[str, Any] = self._ask(DIRECTORY, method, name, *args, timeout=deadlines.left(end))
             addresses = state.get("elsewhere", {}).get("addresses", ())

@@ -37,7 +37,8 @@ class Model:
         self._priority = priority
 
     def with_timeout(self, seconds: float | None) -> Model:
-        """The same model with another deadline for its calls."""
+        """The same model with another deadline for its calls; None for none. Raises BadArgument."""
+        seconds = deadlines.checked("timeout", seconds)
         return Model(self._where, self._name, self._info, seconds, self._priority)
 
     def with_priority(self, priority: int) -> Model:

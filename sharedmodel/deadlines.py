@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from numbers import Real
+from typing import Any, Final
 
-from .errors import DeadlineExceeded
+from .errors import BadArgument, DeadlineExceeded
 
 LONGEST: Final = 1e6  # seconds: neither poll nor a lock can wait for as long as float("inf")
+
+
+def checked(name: str, seconds: Any) -> float | None:
+    """A time-out as somebody gave it: None for none. One that has passed is one. Raises BadArgument."""
+    if seconds is not None and (not isinstance(seconds, Real) or seconds != seconds):
+        raise BadArgument(f"{name} is a number of seconds, or None for no limit, not {seconds!r}")
+    return None if seconds is None else float(seconds)
 
 
 def after(timeout: float | None) -> float | None:

@@ -6,14 +6,17 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from sharedmodel.client import aconnect, connect
-from sharedmodel.errors import DeadlineExceeded
+from sharedmodel.client import AsyncModel, Host, Model, aconnect, connect
+from sharedmodel.client.executor.executor import WithTimeout
+from sharedmodel.errors import BadArgument, DeadlineExceeded
 from sharedmodel.sessions import SESSIONS
 
 from .crowd import until
@@ -65,6 +68,26 @@ def test_a_call_on_an_event_loop_ends_in_time_too(runtime: str, connected: bool)
 
     with running_server(ECHO, runtime) as server:
         asyncio.run(calls(server))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "x", [1], 1j])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused_where_it_is_given(wrong: Any) -> None:
+    info = {"exposed": ["add"]}
+    model, host = Model("/nowhere", "echo", info), Host("/nowhere")
+    ways: list[Callable[[], Any]] = [
+        lambda: model.with_timeout(wrong),
+        lambda: AsyncModel(None, None, "echo", info, None).with_timeout(wrong),  # type: ignore[arg-type]
+        lambda: host.model("echo", timeout=wrong),
+        lambda: host.model("echo", within=wrong),
+        lambda: host.reload("echo", timeout=wrong),
+        lambda: connect("/nowhere", timeout=wrong),
+        lambda: asyncio.run(aconnect("/nowhere", timeout=wrong)),
+        lambda: WithTimeout(None, wrong),  # type: ignore[arg-type]
+    ]
+    for way in ways:
+        with pytest.raises(BadArgument, match="is a number of seconds, or None for no limit, not"):
+            way()
+    assert [model.with_timeout(right)._timeout for right in (None, 3, np.float32(0.5), -1)] == [None, 3.0, 0.5, -1.0]
 
 
 def test_a_deadline_that_never_comes_is_none(runtime: str) -> None:

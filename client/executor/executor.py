@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sharedmodel import deadlines
 from sharedmodel.errors import BadArgument
 
 from ..host import Host, connect
@@ -196,7 +197,7 @@ class WithTimeout(Executor):
 
     def __init__(self, executor: TaskExecutor, seconds: float | None) -> None:
         self._executor = executor
-        self._seconds = seconds
+        self._seconds = deadlines.checked("timeout", seconds)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As `TaskExecutor.submit`."""
