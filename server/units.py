@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Final
 
+from sharedmodel.errors import BadArgument
+
 _SERVICE: Final = """\
 # {name}.service, printed by `sharedmodel systemd`. Look through what is marked EDIT, then:
 #   {install}
@@ -99,7 +101,8 @@ _SOCKET_USER: Final = """
 
 
 def service(config: str | None, *, user: bool) -> str:
-    """The .service unit."""
+    """The .service unit. Raises BadArgument for a configuration that can't be read."""
+    _check(config)
     return _SERVICE.format(
         name="sharedmodel",
         install=_install("sharedmodel.service", user),
@@ -121,6 +124,14 @@ def listening(*, user: bool) -> str:
         directory="%t/sharedmodel",
         user="" if user else _SOCKET_USER,
     )
+
+
+def _check(config: str | None) -> None:
+    try:
+        if config is not None:
+            open(config, "rb").close()
+    except OSError as exc:
+        raise BadArgument(f"{config}: {exc.strerror}") from exc
 
 
 def _install(unit: str, user: bool) -> str:

@@ -249,9 +249,13 @@ def test_what_is_no_listening_socket_is_not_used_and_the_log_says_so(
 
 
 @pytest.mark.parametrize("user", [False, True])
-def test_the_units_name_the_command_and_a_socket_where_the_server_looks_for_it(user: bool) -> None:
-    unit = command("systemd", "/etc/my models/100%.toml", *["--user"] * user)
-    assert 'serve "/etc/my models/100%%.toml" --runtime-dir %t/sharedmodel' in unit
+def test_the_units_name_the_command_and_a_socket_where_the_server_looks_for_it(user: bool, tmp_path: Path) -> None:
+    config = tmp_path / "my models 100%.toml"
+    assert f"{config}: No such file" in command("systemd", str(config), *["--user"] * user, code=2)
+    config.touch()
+    unit = command("systemd", str(config), *["--user"] * user)
+    assert f'serve "{tmp_path}/my models 100%%.toml" --runtime-dir %t/sharedmodel' in unit
+    assert "reload --runtime-dir %t/sharedmodel" in unit
     assert "Type=notify" in unit and "KillMode=mixed" in unit
     assert "ListenStream=%t/sharedmodel/host.sock" in command("systemd", "--socket", *["--user"] * user)
 
