@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from sharedmodel.errors import LoadFailed
+from sharedmodel.failure import headline
 
 ABOUT: Final = 1e-5  # by how much a number may differ from what is expected, of its size
 
@@ -75,7 +76,7 @@ class Canary:
             if type(result) is GeneratorType:
                 result = list(result)
         except Exception as exc:
-            raise CanaryFailed(f"{call} raised {type(exc).__name__}: {exc}") from exc
+            raise CanaryFailed(f"{call} raised {headline(exc)}") from exc
         if probe.expect is not None and not matches(result, probe.expect):
             raise CanaryFailed(f"{call} gave {_short(result)}, where {_short(probe.expect)} is expected")
         return result

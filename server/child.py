@@ -121,7 +121,7 @@ class Child:
         try:
             received = self.lifeline.receive()
         except ProtocolError as exc:
-            self.fault = self.fault or f"it told its supervisor what can't be read: {exc}"
+            self.fault = self.fault or f"told its supervisor what can't be read: {exc}"
             self.kill()
             received = None
         if received is None:

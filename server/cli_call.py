@@ -22,6 +22,7 @@ from typing import Any
 from sharedmodel.client import Host, connect
 from sharedmodel.client.find import ADDRESS_VARIABLE
 from sharedmodel.errors import BadArgument, RemoteTraceback, SharedModelError
+from sharedmodel.failure import headline
 
 from .cli_console import console, framed, print_json, print_json_line
 from .cli_place import running_places
@@ -79,7 +80,7 @@ def _failed(call: str, exc: Exception, trace: bool) -> CallFailed:
         return CallFailed(f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc))
     if trace:
         print(exc.__cause__.text.rstrip(), file=sys.stderr)
-    return CallFailed(f"{call} raised {type(exc).__name__}: {exc}")
+    return CallFailed(f"{call} raised {headline(exc)}")
 
 
 def arguments(words: list[str]) -> tuple[list[Any], dict[str, Any]]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sharedmodel import reply, stored
+from sharedmodel import failure, reply, stored
 from sharedmodel.board import Board, Load
 from sharedmodel.call import Call
 from sharedmodel.entry import Entry, Limits
@@ -67,7 +67,7 @@ def main() -> int:
         return _serve(boot, reporter)
     except Exception as exc:
         logger.exception("the host can't go on")
-        reporter.say(messages.FATAL, f"{type(exc).__name__}: {exc}")
+        reporter.say(messages.FATAL, failure.headline(exc))
         return 1
 
 

@@ -224,7 +224,7 @@ class Keeper:
         """A host that does not do its work any more ends at once; its callers go on with the next."""
         logger.error("%s is replaced: %s", self, why)
         if self.child is not None:
-            self.child.fault = why
+            self.child.fault = f"was replaced: {why}"
             self.child.kill()
 
     def _end(self, why: str, hurry: bool = False) -> None:
@@ -293,9 +293,9 @@ class Keeper:
         return "ready" if self.child.settled or self.on_demand else "loading"
 
     def models(self) -> dict[str, Any]:
-        """Its models' states, as it told them last; absent while there is no host to have them."""
+        """Its models' states, as it told them last; absent, or failed, while there is no host to have them."""
         if self.child is not None and self.child.states:
             return self.child.states
-        reason = self.restarts.last_reason
-        told = {"state": "absent", "seconds": 0.0, **({"reason": f"its host {reason}"} if reason else {})}
+        reason, state = self.restarts.last_reason, "failed" if self.state == "failing" else "absent"
+        told = {"state": state, "seconds": 0.0, **({"reason": f"its host {reason}"} if reason else {})}
         return {name: {"kind": model.kind or model.factory, **told} for name, model in self.settings.models.items()}

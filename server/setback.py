@@ -30,7 +30,7 @@ class Setback(NamedTuple):
         text = brief(failure.words_of(exc))
         if isinstance(exc, NotEnoughMemory):
             return cls(flight, text, text=text, numbers=(exc.needed, exc.in_use, exc.budget, exc.freeable))
-        what = text if isinstance(exc, CanaryFailed) else f"{type(exc).__name__}: {text}"
+        what = text if isinstance(exc, CanaryFailed) else brief(failure.headline(exc))
         trace = failure.plain("".join(traceback.format_exception(exc))[-_TRACE:])
         type_name = f"{type(exc).__module__}.{type(exc).__qualname__}"
         return cls(flight, brief(f"model {name!r} could not be loaded: {what}"), trace, type_name, text)

@@ -60,7 +60,7 @@ def from_wire(parts: list[Any]) -> Exception:
         raise ProtocolError("a malformed FAILURE frame")
     code, module, name, message, args, text = parts
     if code == RemoteError.code and name != RemoteError.__name__:
-        exc = _own_type(module, name, args) or RemoteError(f"{name}: {message}", f"{module}.{name}")
+        exc = _own_type(module, name, args) or RemoteError(_headline(name, message), f"{module}.{name}")
     else:
         exc = _rebuild(by_code(code), args) or SharedModelError(message)
     BaseException.__setattr__(exc, "__cause__", RemoteTraceback(text))  # its class may be frozen
@@ -98,6 +98,15 @@ def words_of(exc: BaseException) -> str:
     text = plain(text)  # which may make it longer, and a frame has its bounds
     more = len(text) - _TEXT_MAX
     return text if more <= 0 else f"{text[:_TEXT_MAX]}… and {more} characters more"
+
+
+def headline(exc: BaseException) -> str:
+    """Its type and its text; the type alone of one without."""
+    return _headline(type(exc).__name__, words_of(exc))
+
+
+def _headline(name: str, text: str) -> str:
+    return f"{name}: {text}" if text else name
 
 
 def plain(text: object) -> str:

@@ -33,6 +33,10 @@ def unprintable() -> None:
     raise Unprintable
 
 
+def speechless() -> None:
+    raise MemoryError
+
+
 def wordy() -> None:
     raise ValueError("x" * 5_000_000)
 
@@ -227,6 +231,13 @@ def test_an_error_without_a_text_fails_the_load_all_the_same(objects: Objects) -
     models = Table(objects)
     models.add("m", ModelSettings(factory="tests.test_changes:unprintable"))
     with pytest.raises(LoadFailed, match="<Unprintable that can't be printed>"):
+        models.load("m")
+
+
+def test_an_error_that_says_nothing_is_told_by_its_type_alone(objects: Objects) -> None:
+    models = Table(objects)
+    models.add("m", ModelSettings(factory="tests.test_changes:speechless"))
+    with pytest.raises(LoadFailed, match=r"could not be loaded: MemoryError$"):
         models.load("m")
 
 

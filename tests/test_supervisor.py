@@ -182,6 +182,7 @@ def test_callers_are_told_why_when_the_host_can_not_be_started(runtime: str, mod
     with running_server(f"[models.bad]\n{model}\n", runtime, ready=False) as server:
         status = server.until("failing")
         assert reason in status["deaths"][-1]["reason"]
+        until(lambda: server.status()["models"]["bad"]["state"] == "failed", lambda: str(server.status()["models"]))
         until(lambda: server.status()["hosts"][0]["pid"] is None, lambda: server.log)
         with pytest.raises(LoadFailed, match=reason):
             connect(server.address)
