@@ -16,7 +16,7 @@ from .cli_download import download
 from .cli_options import Json, Model, RuntimeDir, Timeout
 from .cli_run import run
 
-EPILOG: Final = "Exit codes: 0 ok, 1 the call, check or start failed, 2 wrong usage or configuration, 3 no host runs."
+EPILOG: Final = "Exit codes: 0 ok, 1 the call or check failed, 2 wrong usage or configuration, 3 no host is running."
 FAILED: Final = 1
 USAGE: Final = 2
 NO_HOST: Final = 3
@@ -72,21 +72,13 @@ def serve(
 ) -> None:
     """Serve models in the foreground, until Ctrl-C, SIGTERM or `sharedmodel stop`.
 
-    SIGHUP, like `sharedmodel reload`, has it read the configuration again: models that are new begin, those that are
-    gone end, those that differ are loaded anew beside the old ones, and calls go on. Where [server] is another one, the
-    hosts are started anew.
+    SIGHUP, like `sharedmodel reload`, has it read its configuration again: new models begin, those that are gone end,
+    those that differ are loaded anew beside the old ones, and calls go on. What is for the whole server, and not for
+    one model, starts the hosts anew.
     """
     from .launch import launch, settings_for
 
-    settings = settings_for(config, embedded=embedded, runtime_dir=runtime_dir, idle_exit=idle_exit)
-    try:
-        launch(settings)
-    except SharedModelError:
-        raise
-    except OSError as exc:
-        from .obstacle import EXIT_CODE, told
-
-        fail(EXIT_CODE, told(exc, settings.runtime_dir or "the runtime directory"))
+    launch(settings_for(config, embedded=embedded, runtime_dir=runtime_dir, idle_exit=idle_exit))
 
 
 @app.command(epilog=EPILOG)
