@@ -76,6 +76,7 @@ class Host:
     ) -> dict[str, Any]:
         """Load a model of the host's configuration unless it is loaded; its state.
 
+        One that has failed is tried again at once; calls are told of the failure for 5 s before they have it tried.
         ``default`` makes the version the model's default, for calls that begin from then on. Raises LoadFailed,
         BadArgument for a model that there is not, NotPermitted for another user than the server's,
         DeadlineExceeded after ``timeout`` seconds. So do the three below.

@@ -105,11 +105,11 @@ class Slot:
         """When `retry` should be called, which loads what has failed; NEVER where nothing has."""
         return self._life.retry_at
 
-    def retry(self) -> None:
-        """Begin to load once more what has failed."""
+    def retry(self, why: str = "tried again") -> None:
+        """Begin to load once more what has failed, be it a moment ago."""
         with self._condition:
             if self.state == FAILED:
-                self._on(lifecycle.WANT, "tried again")
+                self._on(RELOAD, why)
 
     def wait(self, why: str = "called", patience: float | None = None) -> Leased:
         """The object, loaded if need be.

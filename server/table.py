@@ -151,6 +151,7 @@ class Table:
         ward = self._ward_of(name)
         if default and self._model_of.get(ward.name, ("", None))[1] is None:
             raise BadArgument(f"model {name!r} has no versions, of which one could be the default")
+        ward.slot.retry("loaded on request")
         ward.slot.wait("loaded on request")
         if default:
             self._make_default(ward)

@@ -15,7 +15,7 @@ from sharedmodel.errors import BadArgument, LoadFailed, NotPermitted
 
 from . import callers
 from .crowd import Child
-from .servers import Server, running_server, until
+from .servers import Server, command, running_server, until
 
 
 def fragile(runtime: str, *lines: str) -> str:
@@ -120,6 +120,21 @@ def test_a_default_that_can_not_be_loaded_is_none(runtime: str) -> None:
         assert host.model("m").work(0) == 100
         with pytest.raises(BadArgument, match="no model 'm@3' here; there are: m, m@1, m@2"):
             host.load("m", version="3")
+
+
+def test_who_asks_for_a_load_has_it_tried_at_once_and_who_calls_is_told_of_the_failure(runtime: str) -> None:
+    noted = f"{runtime}/loads"
+    text = f'[models.m]\nfactory = "zoo:counted"\nargs = ["{noted}", 3]\nlazy = true\n'
+    with running_server(text, runtime) as server, connect(server.address) as host:
+        assert "not yet" in command("load", "m", code=1)
+        for _ in range(2):
+            with pytest.raises(LoadFailed, match="not yet"):
+                host.load("m")
+        assert size(noted) == 3
+        with pytest.raises(LoadFailed, match="not yet"):
+            host.model("m")
+        assert size(noted) == 3
+        assert host.load("m")["state"] == "ready"
 
 
 def test_a_lazy_model_is_loaded_at_its_first_call_and_goes_when_it_is_idle(runtime: str) -> None:
