@@ -47,7 +47,8 @@ class Child:
         self._heard = False  # to its end
         self._kills = oom.kills()
         ours, theirs = socket.socketpair()
-        boot = boot._replace(lifeline=theirs.fileno())
+        self._tether, held = socket.socketpair()  # see `tether`
+        boot = boot._replace(lifeline=theirs.fileno(), tether=held.fileno())
         stdin = boot.to_file()
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
@@ -62,9 +63,11 @@ class Child:
             self.pidfd = watched(self._process)
         except BaseException:
             ours.close()
+            self._tether.close()
             raise
         finally:
             theirs.close()
+            held.close()
             os.close(stdin)
         ours.setblocking(False)  # one host that does not read must not hold up the others
         self.lifeline = Messages(ours)
@@ -169,6 +172,7 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
+        self._tether.close()
         self.lifeline.close()
         kills = oom.kills()
         why = self.fault or reason(code, self._fatal, self._kills, kills, usage.ru_maxrss * 1024)
