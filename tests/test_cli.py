@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sharedmodel.client import connect
 from sharedmodel.server.cli_call import argument, arguments, plain
 from sharedmodel.server.cli_console import duration
 from sharedmodel.server.machine.amount import size
@@ -226,6 +228,16 @@ def test_models_are_managed_by_four_commands(runtime: str) -> None:
         shown = command("status")
         assert "echo@2 (default)" in shown and "echo@1 " in shown and "replaced in" in shown
         assert "model echo@2 is ready: replaced in" in server.log
+
+
+def test_an_unload_that_is_given_too_little_time_fails_each_time(runtime: str) -> None:
+    os.mkfifo(pipe := f"{runtime}/pipe")
+    with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        held = pool.submit(connect(server.address).model("echo").hold, pipe)
+        with open(pipe, "w"):  # opens when the method has opened the other end: it runs
+            assert "deadline" in command("unload", "echo", "--timeout", "0.5", code=1)
+            assert "calls run in it still" in command("unload", "echo", "--timeout", "0.5", code=1)
+        held.result()
 
 
 @pytest.mark.parametrize("verb", ["load", "unload", "reload", "warmup"])
