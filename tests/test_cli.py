@@ -89,6 +89,15 @@ def test_a_runtime_directory_with_too_long_a_path_is_refused(tmp_path: Path) -> 
     assert "more than 107 bytes" in command("status", "--runtime-dir", str(deep), code=2)
 
 
+def test_a_runtime_directory_that_can_not_be_is_refused_in_one_line(tmp_path: Path) -> None:
+    (file := tmp_path / "file").write_text("no folder")
+    told = command("serve", "--embedded", "--runtime-dir", str(file / "below"), code=2)
+    assert told.count("\n") == 1 and "can't be made: Not a directory" in told
+    for words in (("serve", "--embedded"), ("status",), ("gc",)):
+        told = command(*words, "--runtime-dir", str(file), code=1)
+        assert told.count("\n") == 1 and "is not a directory of yours" in told
+
+
 def test_status_shows_people_what_they_ask_for(runtime: str) -> None:
     with running_server(ECHO + '[models.bad]\nfactory = "zoo:broken"\n', runtime) as server:
         server.kill_host()
