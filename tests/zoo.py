@@ -296,6 +296,15 @@ class Cell:
         return self._most
 
 
+class Tally:
+    """Notes each call in a file."""
+
+    def note(self, path: str) -> int:
+        with open(path, "a") as file:
+            file.write("x")
+        return os.path.getsize(path)
+
+
 class Turnstile:
     """Counts who comes through; `hold` stands in the way until somebody writes to the named pipe."""
 
