@@ -26,11 +26,12 @@ class Boot(NamedTuple):
     number: int  # of this host there
     deaths: list[list[Any]]  # see `suspects`
     barred: dict[str, list[Any]]  # see `loads`
+    tether: int = -1  # see `tether`
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """What the host inherits besides its standard streams."""
-        given = self.listener, self.lifeline, self.journal, self.neighbours
+        given = self.listener, self.lifeline, self.journal, self.neighbours, self.tether
         return tuple(fd for fd in given if fd >= 0)
 
     def to_file(self) -> int:

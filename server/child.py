@@ -48,7 +48,8 @@ class Child:
         self._fatal = ""
         self._heard = False  # to its end
         ours, theirs = socket.socketpair()
-        boot = boot._replace(lifeline=theirs.fileno())
+        self._tether, held = socket.socketpair()  # see `tether`
+        boot = boot._replace(lifeline=theirs.fileno(), tether=held.fileno())
         stdin = boot.to_file()
         try:
             # Its own process group: Ctrl-C is for the supervisor, and its children end with it.
@@ -63,9 +64,11 @@ class Child:
             self.pidfd = watched(self._process)
         except BaseException:
             ours.close()
+            self._tether.close()
             raise
         finally:
             theirs.close()
+            held.close()
             os.close(stdin)
         ours.setblocking(False)  # one host that does not read must not hold up the others
         self.lifeline = Messages(ours)
@@ -175,6 +178,7 @@ class Child:
         _, status, usage = os.wait4(self.pid, 0)
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
+        self._tether.close()
         self.lifeline.close()
         kills = recent.kills(peak := usage.ru_maxrss * 1024)
         why = self.fault or reason(code, self._fatal, kills, peak)

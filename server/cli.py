@@ -16,7 +16,7 @@ from .cli_download import download
 from .cli_options import Json, Model, RuntimeDir, Timeout
 from .cli_run import run
 
-EPILOG: Final = "Exit codes: 0 ok, 1 the call or check failed, 2 wrong usage or configuration, 3 no host is running."
+EPILOG: Final = "Exit codes: 0 ok, 1 the call, check or start failed, 2 wrong usage or configuration, 3 no host runs."
 FAILED: Final = 1
 USAGE: Final = 2
 NO_HOST: Final = 3
@@ -78,7 +78,15 @@ def serve(
     """
     from .launch import launch, settings_for
 
-    launch(settings_for(config, embedded=embedded, runtime_dir=runtime_dir, idle_exit=idle_exit))
+    settings = settings_for(config, embedded=embedded, runtime_dir=runtime_dir, idle_exit=idle_exit)
+    try:
+        launch(settings)
+    except SharedModelError:
+        raise
+    except OSError as exc:
+        from .obstacle import EXIT_CODE, told
+
+        fail(EXIT_CODE, told(exc, settings.runtime_dir or "the runtime directory"))
 
 
 @app.command(epilog=EPILOG)

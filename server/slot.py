@@ -209,7 +209,10 @@ class Slot:
         self._changed()
         self._drain(leaver, why)
         with self._condition:
-            self._condition.wait_for(lambda: if_idle or not self.leaving, deadlines.left(end))
+            if not self._condition.wait_for(lambda: if_idle or not self.leaving, deadlines.left(end)):
+                raise DeadlineExceeded(
+                    f"model {self.name!r} is not gone yet: calls run in it still, and it goes when they have ended"
+                )
 
     def sick(self, leased: Leased, why: str) -> None:
         """The object fails its canary: it leaves, and another is loaded. Not if it has been replaced already."""

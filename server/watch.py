@@ -2,7 +2,8 @@
 
 A call that runs longer than its model's `max_run` is stuck. First it is told to stop (as if its caller had
 given up: a session of onnxruntime's then terminates its run); what does not end within a moment after
-that can't be ended at all, and the whole host is replaced. Its caller has a `Stuck` error either way.
+that can't be ended at all, and the whole host is replaced. Its caller has a `Stuck` error either way, and may
+call again before the host is gone: what has not begun by then does not begin any more, or it would run twice.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Watch:
     def entered(self, call: Call) -> Run | int:
         """It is watched over only where it has a limit; else its slot in the journal is all there is to know."""
         guard = self._guard
+        if guard.doomed:
+            threading.Event().wait()  # for the end of this process: the next host's
         if guard.turn is not None:
             guard.turn.acquire()
         if self.max_run is None:
@@ -110,6 +113,7 @@ class Guard:
         self.journal = journal
         self.turn = threading.Lock() if alone else None
         self.running: dict[int, Run] = {}
+        self.doomed = False  # the host is about to be replaced
         self._shortest = float("inf")
         self._starts: Callable[[], None] | None = None
         self._starting = threading.Lock()
@@ -162,6 +166,7 @@ class Guard:
             run.call.condemn(Stuck(what))
         elif ran > limit + GRACE and run.told and self.running.pop(id(run), None) is not None:  # it has not just ended
             what = f"{run.watch.name}.{run.call.method}() ran for {ran:.1f} s, its max_run is {limit:g} s"
+            self.doomed = True  # before anybody is told
             run.call.condemned = Stuck(f"{what}; it could not be stopped, and its host is replaced")
             run.call.fail(run.call.condemned)
             stuck(what)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Final
 
-from .errors import NotPermitted
+from .errors import BadArgument, NotPermitted
 
 VARIABLE: Final = "SHAREDMODEL_RUNTIME_DIR"
 
@@ -23,10 +24,14 @@ def chosen(path: str | None = None) -> str:
 def runtime_dir(path: str | None = None) -> str:
     """The directory that is `chosen`, made if need be.
 
-    Raises NotPermitted when it is another user's or open to others.
+    Raises NotPermitted when it is another user's or open to others, BadArgument when it can't be made.
     """
     path = chosen(path)
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        with contextlib.suppress(FileExistsError):  # of a file: told below
+            os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise BadArgument(f"the directory {path} can't be made: {exc.strerror}; set {VARIABLE} to another") from exc
     info = os.stat(path, follow_symlinks=False)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
         raise NotPermitted(f"{path} is not a directory of yours (uid {os.geteuid()}); set {VARIABLE} to one")

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sharedmodel.client import connect
 from sharedmodel.server.cli_call import argument, arguments, plain
 from sharedmodel.server.cli_console import duration
 from sharedmodel.server.machine.amount import size
@@ -85,6 +87,15 @@ def test_a_runtime_directory_with_too_long_a_path_is_refused(tmp_path: Path) -> 
     deep = tmp_path / ("x" * 100)
     deep.mkdir(mode=0o700)
     assert "more than 107 bytes" in command("status", "--runtime-dir", str(deep), code=2)
+
+
+def test_a_runtime_directory_that_can_not_be_is_refused_in_one_line(tmp_path: Path) -> None:
+    (file := tmp_path / "file").write_text("no folder")
+    told = command("serve", "--embedded", "--runtime-dir", str(file / "below"), code=2)
+    assert told.count("\n") == 1 and "can't be made: Not a directory" in told
+    for words in (("serve", "--embedded"), ("status",), ("gc",)):
+        told = command(*words, "--runtime-dir", str(file), code=1)
+        assert told.count("\n") == 1 and "is not a directory of yours" in told
 
 
 def test_status_shows_people_what_they_ask_for(runtime: str) -> None:
@@ -226,6 +237,16 @@ def test_models_are_managed_by_four_commands(runtime: str) -> None:
         shown = command("status")
         assert "echo@2 (default)" in shown and "echo@1 " in shown and "replaced in" in shown
         assert "model echo@2 is ready: replaced in" in server.log
+
+
+def test_an_unload_that_is_given_too_little_time_fails_each_time(runtime: str) -> None:
+    os.mkfifo(pipe := f"{runtime}/pipe")
+    with running_server(ECHO, runtime) as server, ThreadPoolExecutor() as pool:
+        held = pool.submit(connect(server.address).model("echo").hold, pipe)
+        with open(pipe, "w"):  # opens when the method has opened the other end: it runs
+            assert "deadline" in command("unload", "echo", "--timeout", "0.5", code=1)
+            assert "calls run in it still" in command("unload", "echo", "--timeout", "0.5", code=1)
+        held.result()
 
 
 @pytest.mark.parametrize("verb", ["load", "unload", "reload", "warmup"])

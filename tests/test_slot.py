@@ -223,6 +223,22 @@ def test_calls_that_run_finish_before_an_unloaded_model_is_closed_and_later_ones
     settle(slot)
 
 
+def test_who_unloads_a_model_in_which_calls_run_on_is_told_so_when_his_time_is_over() -> None:
+    slot = slot_of(Loader())
+    with ThreadPoolExecutor() as pool:
+        first = slot.wait().obj
+        running = pool.submit(call, slot, "wait")
+        assert first.entered.wait(PATIENCE)
+        unloading = pool.submit(slot.unload)
+        until(lambda: slot.state == DRAINING, lambda: slot.state)
+        with called(time.monotonic() + 0.1), pytest.raises(DeadlineExceeded, match="calls run in it still"):
+            slot.unload()
+        first.leave.set()
+        running.result()
+        unloading.result()
+    settle(slot)
+
+
 def test_who_is_late_with_an_object_that_was_let_go_of_is_served_by_the_next_one() -> None:
     slot = slot_of(Loader())
     late = slot.wait()

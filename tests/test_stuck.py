@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,24 @@ def test_the_host_of_a_method_that_can_not_be_stopped_is_replaced(how: str, serv
     death = server.status()["deaths"][-1]
     assert death["pid"] == before and "max_run" in death["reason"]
     assert [host["name"] for host in server.status()["hosts"]] == [""]  # and nobody is suspected
+
+
+def test_what_is_called_when_a_host_is_about_to_be_replaced_runs_once(runtime: str) -> None:
+    counted = '[models.gate]\nfactory = "zoo:Tally"\nidempotent = ["note"]\n'
+    with running_server(CONFIG + counted, runtime) as server, ThreadPoolExecutor() as pool:
+        host, notes = connect(server.address), Path(runtime, "notes")
+        gate, slow = host.model("gate"), host.model("slow")
+        server.process.send_signal(signal.SIGSTOP)  # it is slow to replace the host
+        try:
+            with pytest.raises(Stuck, match="its host is replaced"):
+                slow.wait("native")
+            noted = pool.submit(gate.note, str(notes))
+            with pytest.raises(DeadlineExceeded):
+                gate.with_timeout(1.0).note(f"{notes}.late")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert noted.result() == 1
+        assert not Path(f"{notes}.late").exists()
 
 
 def test_who_was_called_beside_a_stuck_one_has_its_result(runtime: str) -> None:

@@ -108,6 +108,17 @@ def test_a_stopped_host_goes_with_its_supervisor_as_well(runtime: str) -> None:
         assert gone()
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_a_model_has_started_goes_with_a_supervisor_that_is_killed(stopped: bool, runtime: str) -> None:
+    with running_server('[models.m]\nfactory = "zoo:Parent"\n', runtime) as server:
+        child = connect(server.address).model("m").child()
+        with watching(child) as gone:
+            if stopped:
+                server.stop_host()
+            server.kill()
+            assert gone()
+
+
 def test_a_second_supervisor_is_refused_and_told_who_is_there(runtime: str) -> None:
     with running_server(ECHO, runtime) as server:
         told = command("serve", f"{runtime}/config.toml", "--runtime-dir", runtime, code=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -97,6 +98,16 @@ class Fragile:
         self._over = True
         with open(f"{self._loads}.closed", "a") as file:
             file.write("x")
+
+
+class Parent:
+    """Has a process of its own, which it does not end."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(["sleep", "1000"])
+
+    def child(self) -> int:
+        return self._child.pid
 
 
 class Heavy:
@@ -295,6 +306,15 @@ class Cell:
 
     def most(self) -> int:
         return self._most
+
+
+class Tally:
+    """Notes each call in a file."""
+
+    def note(self, path: str) -> int:
+        with open(path, "a") as file:
+            file.write("x")
+        return os.path.getsize(path)
 
 
 class Turnstile:
