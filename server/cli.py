@@ -16,7 +16,9 @@ from .cli_download import download
 from .cli_options import Json, Model, RuntimeDir, Timeout
 from .cli_run import run
 
-EPILOG: Final = "Exit codes: 0 ok, 1 the call, check or start failed, 2 wrong usage or configuration, 3 no host runs."
+EPILOG: Final = (
+    "Exit codes: 0 ok, 1 the call, check or start failed, 2 wrong usage or configuration, 3 no host is running."
+)
 FAILED: Final = 1
 USAGE: Final = 2
 NO_HOST: Final = 3

@@ -214,6 +214,12 @@ def test_memory_is_told_by_model(runtime: str) -> None:
         assert re.search(r" 1\d\d MB ", row)
 
 
+def test_the_budget_of_the_main_memory_is_told_and_what_of_it_is_in_use(runtime: str) -> None:
+    with running_server(f'[server]\nmemory = "3 GiB"\n{ECHO}', runtime):
+        told = metrics()["sharedmodel_main_memory_bytes"]
+        assert total(told, kind="budget") == 3 << 30 and 1e7 < total(told, kind="in_use") < 3 << 30
+
+
 def test_calls_of_a_version_count_for_their_model(runtime: str) -> None:
     config = '[models.net]\nfactory = "zoo:Echo"\ndefault = "a"\n[models.net.versions.a]\n[models.net.versions.b]\n'
     with running_server(config, runtime) as server:

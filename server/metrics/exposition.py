@@ -72,6 +72,9 @@ def _filled(family: Any, rows: Rows) -> Metric:
 
 def _server(status: dict[str, Any]) -> Iterator[Metric]:
     yield _gauge("ready", "Whether every model that should be ready is.", [], [([], float(not unready(status)))])
+    memory = status["memory"]
+    about = "The main memory: what the server may use, and what of that is gone."
+    yield _gauge("main_memory_bytes", about, ["kind"], [([kind], memory[kind]) for kind in ("budget", "in_use")])
     shared = status.get("shared_memory")
     if shared is not None:
         rows: Rows = [([kind], shared[kind]) for kind in ("size", "used")]
