@@ -32,7 +32,9 @@ class Replay:
         self.quarantine: str | None = None
         self._what = what
         self.idempotent = idempotent
-        self._idle = 1  # a session whose host died while nobody called is noticed by the next call only
+        # A session whose host died while nobody called is noticed by the next call only, and a host that ends in good
+        # order says what it has not begun; but one session after the other may end over what is wrong with the call.
+        self._idle = 3
         self._left = MOST
         self._killed = 0  # hosts that others killed while it was executing
         self._times = 0  # hosts that died while it was

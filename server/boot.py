@@ -25,7 +25,8 @@ class Boot(NamedTuple):
     neighbours: int  # see `machine.neighbours`
     number: int  # of this host there
     deaths: list[list[Any]]  # see `suspects`
-    barred: dict[str, list[Any]]  # see `loads`
+    # What a supervisor that was started before these files were installed does not know.
+    barred: dict[str, list[Any]] = {}  # noqa: RUF012  see `loads`; never changed
     tether: int = -1  # see `tether`
 
     @property

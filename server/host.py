@@ -52,7 +52,7 @@ logger = logging.getLogger("sharedmodel.host")
 
 def main() -> int:
     boot = Boot.from_stdin()
-    end_with(boot.supervisor, boot.tether)
+    end_with(boot.supervisor, boot.tether if boot.tether >= 0 else None)
     logs.set_up(
         f"host {boot.name}".rstrip(),
         boot.settings.log_level,

@@ -25,6 +25,7 @@ from .journal import Journal
 from .loads import Barred, loads
 from .machine.neighbours import Neighbours
 from .machine.oom import Recent
+from .names import full_name
 from .place import QUARANTINE, Place
 from .settings import Settings
 
@@ -194,7 +195,8 @@ class Keeper:
     def change(self, settings: Settings) -> None:
         """Come to new settings: in the host that runs where only its models differ, else in a new one."""
         old = self.settings.models
-        self._barred.forget(name for name in settings.models if settings.models[name] != old.get(name))
+        changed = [(name, model) for name, model in settings.models.items() if model != old.get(name)]
+        self._barred.forget(full_name(name, version) for name, model in changed for version in model.by_version)
         same = dataclasses.replace(settings, models={}, threads={})
         models = {name: dataclasses.asdict(model) for name, model in settings.models.items()}
         if dataclasses.replace(self.settings, models={}, threads={}) == same and self._tell_models(models):

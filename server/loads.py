@@ -18,13 +18,14 @@ IN_TURN: Final = Progress("waiting for its turn, since one of several loads has 
 def loads(states: Mapping[str, Any], *stages: str) -> list[str]:
     """The models, and versions of models, that are in these stages of a load, or in any; beside an older one too.
 
-    None that waits for its turn to begin.
+    None that waits for its turn to begin; of any stage those as well that were abandoned and are not over.
     """
     found = []
     for model, told in states.items():
         for version, each in (told.get("versions") or {None: told}).items():
             waits = each.get("progress", {}).get("what") == IN_TURN.what
-            if not waits and each.get("replacement", each["state"]) in (stages or STAGES):
+            adrift = not stages and each.get("abandoned")
+            if adrift or (not waits and each.get("replacement", each["state"]) in (stages or STAGES)):
                 found.append(full_name(model, version))
     return found
 

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
 from sharedmodel import deadlines, reply
-from sharedmodel.errors import Cancelled, DeadlineExceeded
+from sharedmodel.errors import Cancelled, DeadlineExceeded, UnknownObject
 from sharedmodel.failure import words_of
 
 from . import lifecycle
@@ -78,6 +78,7 @@ class Slot:
         self._adrift = 0  # loads that were abandoned and are not over
         self._failure = Setback(0)
         self._progress: Progress | None = None
+        self._over_for_good = ""  # why
 
     @property
     def state(self) -> str:
@@ -104,7 +105,8 @@ class Slot:
     def start(self, why: str = "on request") -> None:
         """Begin to load unless that is done, under way, or has failed a moment ago."""
         with self._condition:
-            self._on(lifecycle.WANT, why)
+            if not self._over_for_good:
+                self._on(lifecycle.WANT, why)
 
     @property
     def retry_at(self) -> float:
@@ -128,6 +130,8 @@ class Slot:
         end = deadlines.after(patience if early else left)
         with self._condition:
             while self.served is None:
+                if self._over_for_good and not self.busy:
+                    raise UnknownObject(f"no model {self.name!r} here any more: {self._over_for_good}")
                 self._on(lifecycle.WANT, why)
                 if self.state == FAILED:
                     raise self._failure.error()
@@ -213,6 +217,19 @@ class Slot:
                 raise DeadlineExceeded(
                     f"model {self.name!r} is not gone yet: calls run in it still, and it goes when they have ended"
                 )
+
+    def end(self, why: str) -> None:
+        """The last unload: when a load under way has landed, and nothing is loaded again."""
+        with self._condition:
+            self._over_for_good = why
+        self.unload(why, when_landed=True)
+
+    def forgive(self, why: str) -> None:
+        """What has failed is tried again by the next call, however short a time ago that was."""
+        with self._condition:
+            if self.state == FAILED and not self.busy:
+                self._on(UNLOAD, why)
+        self._changed()
 
     def sick(self, leased: Leased, why: str) -> None:
         """The object fails its canary: it leaves, and another is loaded. Not if it has been replaced already."""

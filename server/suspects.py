@@ -58,7 +58,7 @@ class Deaths:
             death = self._of(pid)
         if death is None or [session, request] not in death[2]:
             return None
-        return {"address": self._quarantine, "reason": death[1]} | ({"outside": True} if death[3] else {})
+        return {"address": self._quarantine, "reason": death[1]} | ({"outside": True} if death[3:] == [True] else {})
 
     def _of(self, pid: int) -> list[Any] | None:
         return next((death for death in reversed(self._told) if death[0] == pid), None)

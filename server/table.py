@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sharedmodel.control import described
-from sharedmodel.errors import BadArgument
+from sharedmodel.errors import BadArgument, UnknownObject
 from sharedmodel.objects import Objects, Watch
 
 from .arbiter import Arbiter
@@ -70,7 +70,8 @@ class Table:
         self._others = others
         self._batches = batches
         self._clock = clock
-        self._barred = barred
+        # Until when, and why.
+        self._barred = {name: (clock() + seconds, why) for name, (seconds, why) in barred.items()}
         self._lock = threading.Lock()
         self._wards: dict[str, Ward] = {}
         self._models: dict[str, ModelSettings] = {}
@@ -78,7 +79,7 @@ class Table:
         self._going: list[Ward] = []  # configured no more; they leave when no name stands for them
         self.beat = Beat(self._all, clock)
         self.arbiter = Arbiter(self._all, purse, clock, gpus=gpus, neighbours=neighbours)
-        self._in_turn = InTurn(barred, self.arbiter.room)
+        self._in_turn = InTurn(self._barred, self.arbiter.room)
 
     def add(self, name: str, settings: ModelSettings) -> None:
         """Announce a model. Raises BadArgument when the name stands for another one."""
@@ -96,7 +97,20 @@ class Table:
             self._signs.announce(name, partial(self._awaited, name))
 
     def _awaited(self, name: str) -> Leased:
-        return self._ward_of(name).slot.wait()
+        try:
+            return self._loaded(name, "called")
+        except BadArgument as exc:
+            raise UnknownObject(str(exc)) from None
+
+    def _loaded(self, name: str, why: str, patience: float | None = None) -> Leased:
+        """The object that a name stands for, loaded if need be; another's where it changes hands meanwhile."""
+        while True:
+            ward = self._ward_of(name)
+            try:
+                return ward.slot.wait(why, patience)
+            except UnknownObject:
+                if self._is_here(ward):
+                    raise
 
     def _remove(self, name: str) -> None:
         with self._lock:
@@ -108,6 +122,7 @@ class Table:
         for version in versions:
             ward = self._wards.pop(full_name(name, version))
             del self._model_of[ward.name]
+            self._barred.pop(ward.name, None)
             self._going.append(ward)
             if version is not None:
                 self._signs.remove(ward.name)
@@ -123,6 +138,7 @@ class Table:
         for version, one in new.items():
             if version in old and one != old[version]:
                 self.arbiter.forget(full_name(name, version))
+                self._barred.pop(full_name(name, version), None)
                 self._wards[full_name(name, version)].change(one)
         for ward in come:
             self._begin(ward)
@@ -134,12 +150,15 @@ class Table:
         ward = self._ward_of(name)
         with self._lock:
             last, served = self._signs.ward(name), self._signs.own(ward)
-            if last is None or last is ward:
+            if last is ward:
                 return
             if served is not None:
                 self._signs.put(ward, served, name)
+            elif last is None:
+                return
             elif (leased := last.slot.served) is not None and last in self._going:
                 leased.successor = partial(self._awaited, name)
+                ward.stood_in_for = True
         ward.slot.start("it is the default now")
 
     def apply(self, models: dict[str, ModelSettings]) -> None:
@@ -176,7 +195,7 @@ class Table:
         with self._lock:
             # Of the default before, while the one that is it now loads.
             served = self._signs.served(name) if isinstance(name, str) else None
-        return described(served or self._ward_of(name).slot.wait("asked for by a client", patience))
+        return described(served or self._loaded(name, "asked for by a client", patience))
 
     def load(self, name: str, *, default: bool = False) -> dict[str, Any]:
         """Load a model; its state. With ``default`` its version is the model's default from then on.
@@ -297,8 +316,8 @@ class Table:
             folder=self._folder,
             clock=self._clock,
         )
-        seconds, why = self._barred.get(full, (0.0, ""))
-        if seconds:
+        until, why = self._barred.get(full, (0.0, ""))
+        if (seconds := until - self._clock()) > 0.0:
             ward.slot.bar(seconds, why)
         return ward
 

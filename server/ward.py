@@ -68,6 +68,7 @@ class Ward:
     ) -> None:
         self.name = name
         self.settings = settings  # what the next load goes by
+        self.stood_in_for = False  # by what is configured no more, so that nobody calls it
         self.taken = 0
         self.device = CPU
         self.device_taken = 0
@@ -134,6 +135,7 @@ class Ward:
                 self._renewals.pop()
                 raise
         else:
+            self.slot.forgive("its configuration has changed")
             self.fetch_ahead()
 
     def _renew(self) -> None:
@@ -152,7 +154,7 @@ class Ward:
     def _leave(self, why: str) -> None:
         if (leased := self.slot.served) is not None and isinstance(leased.schedule, Schedule):
             leased.schedule.lanes.drain()
-        self.slot.unload(why, when_landed=True)
+        self.slot.end(why)
 
     def warm_up(self) -> None:
         """Make the warm-up calls and the canary now, on a loaded model. Raises LoadFailed, CanaryFailed."""
@@ -201,6 +203,7 @@ class Ward:
         leased.clock = self._clock
         rest = REST_AFTER if canaries and self._offered(leased, "shrink") else None  # which takes a run
         self._show(leased)
+        self.stood_in_for = False
         self._kept = Kept(leased, canaries, Rounds(every, upkeep.ttl, now, rest))
 
     # -- while it serves -------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ class Ward:
 
         Nobody may call it before: callers have another instance of it, or ask first whether the server is ready.
         """
-        if self.settings.upkeep.lazy:
+        if self.settings.upkeep.lazy and not self.stood_in_for:
             return NEVER
         if now >= self.slot.retry_at:
             self.slot.retry()

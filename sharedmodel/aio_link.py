@@ -79,8 +79,18 @@ class AsyncLink:
         except BlockingIOError:
             return 0
         except OSError as exc:
+            self._hear_out()
             self._lose(HostLost(f"the host at {self._address} went away: {exc.strerror}"))
             return len(data)
+
+    def _hear_out(self) -> None:
+        """Take in what the host has said at its end."""
+        with contextlib.suppress(Exception):
+            while self._socket.fileno() >= 0:
+                data, fds = link.receive(self._socket, link.READ_SIZE)
+                if not data:
+                    return
+                self._feed(data, fds)
 
     def _writable(self) -> None:
         while self._outbox:

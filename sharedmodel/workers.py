@@ -11,6 +11,7 @@ from typing import Any, Final
 
 IDLE: Final = 20.0
 MOST: Final = 512
+_MOMENT: Final = 1e-4  # seconds
 
 logger = logging.getLogger("sharedmodel")
 
@@ -55,13 +56,16 @@ class Workers:
     def close(self, timeout: float) -> bool:
         """Let the threads end; whether they all did in time. Idempotent."""
         self._closed = True
-        threads = list(self._threads)
         self._queue.put(None)
         end = time.monotonic() + timeout
-        for thread in threads:
-            if thread is not threading.current_thread() and thread.ident is not None:
-                thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
+        while running := [thread for thread in list(self._threads) if thread is not threading.current_thread()]:
+            for thread in running:  # which may still start others
+                if thread.ident is not None:
+                    thread.join(max(0.0, end - time.monotonic()))
+            if time.monotonic() >= end:
+                break
+            time.sleep(_MOMENT)  # one may be just about to start
+        return not any(thread.is_alive() or thread.ident is None for thread in running)
 
     def _work(self, task: Callable[[], Any] | None) -> None:
         while task is not None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from sharedmodel.errors import LoadFailed
+from sharedmodel.errors import LoadFailed, UnknownObject
 from sharedmodel.objects import Objects
 from sharedmodel.server import messages, table
+from sharedmodel.server.lifecycle import RETRY_FIRST
+from sharedmodel.server.loads import loads
 from sharedmodel.server.report import Reporter
 from sharedmodel.server.setback import MOST
 from sharedmodel.server.settings import ModelSettings, Upkeep
@@ -311,3 +313,85 @@ def test_a_host_has_settled_when_its_new_models_are_there_not_when_its_old_ones_
     until(lambda: messages.SETTLED in sent, lambda: str(sent))
     assert Hoard.held == 5 and sent.count(messages.SETTLED) == 1
     assert lifeline.settled_with == 2  # should the first word have been under way, it is known to be the old one
+
+
+def test_what_is_taken_out_while_a_call_waits_for_it_is_not_loaded_once_more(objects: Objects) -> None:
+    models = Table(objects)
+    found: list[Exception] = []
+
+    def call() -> None:
+        wait = objects.announced("m")
+        assert wait is not None
+        try:
+            wait()
+        except UnknownObject as exc:
+            found.append(exc)
+
+    with slow_loads():
+        models.apply({"m": hoard(1)})
+        until(lambda: loading(models, "m"), lambda: str(models.states()))
+        caller = threading.Thread(target=call)
+        caller.start()
+        models.apply({})
+    caller.join(20)
+    until(lambda: Hoard.held == 0, lambda: f"{Hoard.held} are held")
+    assert not caller.is_alive() and "no model 'm' here" in str(found)
+
+
+def test_what_was_barred_at_the_start_is_so_once_and_not_with_other_settings(objects: Objects) -> None:
+    models = Table(objects, barred={"m": [60.0, "it ended its host"], "n": [60.0, "it ended its host"]})
+    models.apply({"m": hoard(1), "n": hoard(2, lazy=True)})
+    for name in ("m", "n"):
+        with pytest.raises(LoadFailed, match="is not loaded: it ended its host"):
+            models.wait(name)
+    models.apply({"m": hoard(3), "n": hoard(4, lazy=True)})
+    models.wait("m")
+    models.wait("n")
+    models.apply({})
+    until(lambda: Hoard.held == 0, lambda: f"{Hoard.held} are held")
+    models.apply({"m": hoard(1)})
+    models.wait("m")
+    assert Hoard.held == 1
+
+
+def test_a_load_that_is_abandoned_keeps_none_that_is_made_in_turn_waiting(objects: Objects) -> None:
+    models = Table(objects, barred={"m": [0.0, ""], "n": [0.0, ""]})
+    with slow_loads():
+        models.apply({"m": hoard(1)})
+        until(lambda: loading(models, "m"), lambda: str(models.states()))
+        models.apply({"m": hoard(1), "n": ModelSettings(factory="tests.test_changes:light")})
+        until(lambda: "progress" in models.state("n"), lambda: str(models.states()))
+        assert loads(models.states()) == ["m"], "the other waits for its turn"
+        models.unload("m")
+        models.wait("n")
+    until(lambda: Hoard.held == 0, lambda: f"{Hoard.held} are held")
+
+
+def light() -> object:
+    return object()
+
+
+def test_a_lazy_default_that_nobody_can_call_is_tried_until_it_can_be(objects: Objects) -> None:
+    now = [0.0]
+    models = Table(objects, clock=lambda: now[0])
+    models.apply({"m": ModelSettings(versions={"a": hoard(1, lazy=True)}).with_default("a")})
+    models.load("m")
+    broken = ModelSettings(factory="tests.hoards:Hoard", args=["text"], upkeep=Upkeep(lazy=True))
+    models.apply({"m": ModelSettings(versions={"b": broken}).with_default("b")})
+    until(lambda: models.state("m@b")["state"] == "failed", lambda: str(models.states()))
+    assert size_of(objects, "m") == 1, "the one before serves"
+    assert models.beat.look() <= RETRY_FIRST
+    now[0] += RETRY_FIRST
+    before = len(models.state("m@b")["history"])
+    models.beat.look()
+    until(lambda: len(models.state("m@b")["history"]) > before, lambda: str(models.states()))
+
+
+def test_a_default_that_was_ready_before_has_the_name_though_the_last_one_rests(objects: Objects) -> None:
+    models = Table(objects)
+    models.apply({"m": versions("a", a=1, b=2)})
+    models.load("m@b")
+    models.load("m@a")
+    models.unload("m@a")
+    models.apply({"m": versions("b", a=1, b=2)})
+    assert size_of(objects, "m") == 2
