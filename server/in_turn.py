@@ -11,7 +11,7 @@ from typing import Final
 from .loads import IN_TURN
 from .ward import Ward
 
-LONGEST: Final = 600.0  # seconds, after which a load that hangs keeps the others waiting no longer
+LONGEST: Final = 60.0  # seconds, after which a load that is slow, or hangs, keeps the others waiting no longer
 LOOK: Final = 1.0  # seconds, until who waits sees that a load is not wanted any more, its own or the one before
 
 GoOn = Callable[[], None]

@@ -51,7 +51,7 @@ class Barred:
                     "with `isolate = true` it would end no host but its own"
                 )
                 self._until[name] = (now + pause, why)
-            else:
+            elif weight >= 1.0:
                 self._until[name] = (now, "")
 
     def forget(self, names: Iterable[str]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import Final
 
 from .errors import BadArgument, NotPermitted
 
+# Of a full disk, or a process with too many files: another directory is no remedy, and the next attempt may do.
+_PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 VARIABLE: Final = "SHAREDMODEL_RUNTIME_DIR"
 
 
@@ -31,6 +34,8 @@ def runtime_dir(path: str | None = None) -> str:
         with contextlib.suppress(FileExistsError):  # of a file: told below
             os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as exc:
+        if exc.errno in _PASSING:
+            raise
         raise BadArgument(f"the directory {path} can't be made: {exc.strerror}; set {VARIABLE} to another") from exc
     info = os.stat(path, follow_symlinks=False)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():

@@ -46,7 +46,7 @@ def test_a_load_that_ends_two_hosts_in_a_row_is_not_tried_for_a_while_and_then_e
     assert barred.told(0.0) == {}
     for _ in range(3):
         barred.died(["a"], "crashed", 10.0, called=True)
-    assert barred.told(20.0)["a"] == [0, ""], "it may have been a call"
+    assert barred.told(20.0) == {}, "it may have been a call"
     for _ in range(20):
         barred.died(["a"], "crashed", 100.0)
     assert barred.told(100.0)["a"][0] == LAST_PAUSE

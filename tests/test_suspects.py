@@ -238,9 +238,10 @@ def lost(*, begun: bool = True) -> HostLost:
     return error
 
 
-def test_what_had_not_left_is_sent_again_once_whatever_the_method() -> None:
+def test_what_had_not_left_is_sent_again_a_few_times_whatever_the_method() -> None:
     replay = Replay("m.f()", idempotent=False)
-    assert replay.lost(lost(begun=False), {}) is None
+    for _ in range(3):
+        assert replay.lost(lost(begun=False), {}) is None
     with pytest.raises(HostLost):
         replay.lost(lost(begun=False), {})
 
