@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .names import full_name
 from .progress import Progress
@@ -30,19 +30,27 @@ def loads(states: Mapping[str, Any], *stages: str) -> list[str]:
     return found
 
 
+class _Suspect(NamedTuple):
+    """Hosts that it may have ended in a row, what they weigh as evidence, until when it is refused, and why."""
+
+    times: int = 0
+    weight: float = 0.0
+    until: float = 0.0
+    why: str = ""
+
+
 class Barred:
     """What a host is to load by itself, so that it is seen whether that ends it, and what it is not to load at all."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, int] = {}  # hosts in a row
-        self._weights: dict[str, float] = {}
-        self._until: dict[str, tuple[float, str]] = {}
+        self._suspects: dict[str, _Suspect] = {}
 
     def died(self, loading: Iterable[str], reason: str, now: float, *, called: bool = False) -> None:
         """A host died of something that these loads may have been; ``called``: or calls that were executing."""
         for name in loading:
-            times = self._ended[name] = self._ended.get(name, 0) + 1
-            weight = self._weights[name] = self._weights.get(name, 0.0) + (0.25 if called else 1.0)
+            before = self._suspects.get(name, _Suspect())
+            times, weight = before.times + 1, before.weight + (0.25 if called else 1.0)
+            pause, why = 0.0, ""
             if weight >= REFUSED_AFTER:
                 pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(weight - REFUSED_AFTER, 30.0))
                 why = (
@@ -50,17 +58,14 @@ class Barred:
                     f"It is tried again {pause:g} s after that, and by `sharedmodel load {name}`; "
                     "with `isolate = true` it would end no host but its own"
                 )
-                self._until[name] = (now + pause, why)
-            elif weight >= 1.0:
-                self._until[name] = (now, "")
+            self._suspects[name] = _Suspect(times, weight, now + pause, why)
 
     def forget(self, names: Iterable[str]) -> None:
         """These have been loaded, or are made of something else from now on."""
         for name in names:
-            self._ended.pop(name, None)
-            self._weights.pop(name, None)
-            self._until.pop(name, None)
+            self._suspects.pop(name, None)
 
     def told(self, now: float) -> dict[str, list[Any]]:
         """What is to be loaded alone, for how many seconds not at all, and why: for the next host."""
-        return {name: [max(0.0, until - now), why] for name, (until, why) in self._until.items()}
+        found = {name: suspect for name, suspect in self._suspects.items() if suspect.weight >= 1.0}
+        return {name: [max(0.0, suspect.until - now), suspect.why] for name, suspect in found.items()}

@@ -127,13 +127,8 @@ class Reader:
 
     def hear_out(self) -> None:
         """Take in what the host has said at its end, or wait, for a moment, until who reads now has."""
-        if self._holder != threading.get_ident() and self.lock.acquire(timeout=_AGAIN):
-            try:
-                self._holder = threading.get_ident()
-                self._read_what_is_there()
-            finally:
-                self._holder = 0
-                self.lock.release()
+        if self._holder != threading.get_ident():
+            self._unless_read(self._read_what_is_there, _AGAIN)
 
     def await_room(self, end: float | None) -> None:
         """Until the socket may take more. The host may wait for its replies to be read first."""
@@ -142,9 +137,9 @@ class Reader:
         ):
             deadlines.check(end)
 
-    def _unless_read(self, task: Callable[[], None]) -> bool:
-        """Do it as the one who reads; False where somebody else is that."""
-        if not self.lock.acquire(blocking=False):
+    def _unless_read(self, task: Callable[[], None], patience: float = 0.0) -> bool:
+        """Do it as the one who reads; False where somebody else is that, and still is after ``patience`` seconds."""
+        if not self.lock.acquire(timeout=patience):
             return False
         try:
             self._holder = threading.get_ident()

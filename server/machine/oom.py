@@ -31,7 +31,6 @@ class Recent:
         """``total``: the machine's memory in bytes."""
         self._read = read or kills
         self._least = total * _SUSPECT
-        self._clock = clock
         self._before = self._last = self._read()
         self.due = clock() + RECENT
 
